@@ -1,0 +1,65 @@
+# The verbs of this project. `make serve` and `make test` do everything on a fresh machine.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help serve bootstrap test lint types contracts format lock image-test bench-load bench-quality bench-parity clean
+
+help:  ## list the verbs
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+serve: $(VENV)/offline.stamp  ## install, make the default models if the store lacks them, serve on 127.0.0.1:8080
+	@$(BIN)/encserve bootstrap
+	@exec $(BIN)/encserve serve
+
+bootstrap: $(VENV)/offline.stamp  ## make the default models if the store lacks them
+	@$(BIN)/encserve bootstrap
+
+test: $(VENV)/dev.stamp lint types contracts  ## ruff, mypy --strict, import contracts and pytest
+	@$(BIN)/python -m pytest
+
+lint: $(VENV)/dev.stamp  ## ruff: rules and format
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(VENV)/dev.stamp  ## mypy --strict
+	@$(BIN)/mypy
+
+contracts: $(VENV)/dev.stamp  ## imports run one way
+	@$(BIN)/lint-imports --no-logo
+
+format: $(VENV)/dev.stamp  ## let ruff mend what it can
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+lock: $(VENV)/dev.stamp  ## write constraints.txt from what is installed
+	@$(BIN)/pip --disable-pip-version-check freeze --exclude-editable \
+		| sed -E 's/\+cpu$$//' | grep -vE ' @ |^-e ' > constraints.txt
+
+image-test: $(VENV)/dev.stamp  ## build the container image on a Debian base and serve from it (root, buildah, debootstrap)
+	@docker/image_test.sh
+
+bench-load: $(VENV)/dev.stamp  ## 32 clients for 30 s against a fresh server; metrics must agree
+	@$(BIN)/python -m benchmarks.load
+
+bench-quality: $(VENV)/dev.stamp  ## accuracy of a published classifier: make bench-quality DATA=folder
+	@$(BIN)/python -m benchmarks.quality $(DATA)
+
+clean:  ## remove the virtual environment and caches; published models stay
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+$(VENV)/bin/python:
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/offline.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "installing into $(VENV) …"
+	@$(PIP) install -c constraints.txt -e '.[offline]'
+	@touch $@
+
+$(VENV)/dev.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "installing into $(VENV) …"
+	@$(PIP) install -c constraints.txt -e '.[dev]'
+	@touch $@ $(VENV)/offline.stamp

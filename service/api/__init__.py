@@ -1,0 +1,1 @@
+"""HTTP only: routes, schemas and the mapping of errors to status codes."""

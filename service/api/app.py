@@ -1,0 +1,50 @@
+"""The ASGI application: collaborators in, routes and error handlers wired, nothing global."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+
+from service import __version__
+from service.api import classify, openai, ops
+from service.api.errors import install_error_handlers
+from service.api.observe import ObserveRequests
+from service.engine import EngineRegistry
+from service.metrics import Metrics
+from service.settings import Settings
+
+DESCRIPTION = """
+Text in, vectors and labels out. Every POST takes `Content-Type: application/json`.
+Errors are `{"error": {"code", "message", "param", "type"}}`; the message names the limit and the
+setting that moves it.
+"""
+
+
+def create_app(settings: Settings, engines: EngineRegistry, metrics: Metrics) -> FastAPI:
+    """The application around loaded engines; entering its lifespan starts and warms them."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        engines.start()
+        try:
+            yield
+        finally:
+            await engines.close()
+
+    # The pages of /docs come with the package instead of a CDN: the service works without network.
+    app = FastAPIOffline(
+        title="encserve",
+        version=__version__,
+        description=DESCRIPTION,
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    app.state.settings = settings
+    app.state.engines = engines
+    app.state.metrics = metrics
+    app.add_middleware(ObserveRequests, metrics=metrics)
+    install_error_handlers(app)
+    for module in (openai, classify, ops):
+        app.include_router(module.router)
+    return app

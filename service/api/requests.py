@@ -1,0 +1,119 @@
+"""Reading a request: bounded, strictly parsed, and given up when its caller is gone."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import orjson
+from fastapi.routing import APIRoute
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope
+
+from service.api.errors import client_closed_request
+from service.errors import BodyTooLarge, InvalidJson, UnsupportedMediaType
+from service.settings import Settings
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+class _ParsedRequest(Request):
+    """A request whose body was read and parsed before FastAPI looks at it."""
+
+    def __init__(self, scope: Scope, receive: Receive, body: bytes, value: object) -> None:
+        super().__init__(scope, receive)
+        self._read_body = body
+        self._value = value
+
+    async def body(self) -> bytes:
+        return self._read_body
+
+    async def json(self) -> Any:
+        return self._value
+
+
+class StrictRoute(APIRoute):
+    """A route that parses its body with orjson, which refuses NaN, infinity and lone surrogates.
+
+    The standard parser accepts all three, and the answer to them is then a 500.
+    """
+
+    def get_route_handler(self) -> Handler:
+        handle = super().get_route_handler()
+        if self.body_field is None:
+            return handle
+
+        async def handle_strictly(request: Request) -> Response:
+            settings: Settings = request.app.state.settings
+            _require_json(request)
+            body = await read_body(request, settings.max_body_bytes)
+            parsed = _ParsedRequest(request.scope, request.receive, body, parse_json(body))
+            return await _while_connected(request, handle(parsed))
+
+        return handle_strictly
+
+
+async def read_body(request: Request, max_body_bytes: int) -> bytes:
+    """The whole body, never more than `max_body_bytes` of it in memory.
+
+    Raises:
+        BodyTooLarge: the declared or the received length is over the limit.
+    """
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > max_body_bytes:
+        raise _too_large(max_body_bytes)
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > max_body_bytes:
+            raise _too_large(max_body_bytes)
+    return bytes(body)
+
+
+def parse_json(body: bytes) -> object:
+    """Strict JSON.
+
+    Raises:
+        InvalidJson: not UTF-8 JSON, or it holds NaN, infinity or a lone surrogate.
+    """
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        # The library's message may quote the body; its position does not.
+        raise InvalidJson(
+            f"the body is not valid JSON (character {error.pos}): it must be UTF-8, without NaN, "
+            "infinity or lone surrogates"
+        ) from None
+
+
+def _too_large(max_body_bytes: int) -> BodyTooLarge:
+    return BodyTooLarge(
+        f"the body is larger than {max_body_bytes} bytes: send fewer texts at a time, "
+        "or raise ENCSERVE_MAX_BODY_BYTES"
+    )
+
+
+def _require_json(request: Request) -> None:
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise UnsupportedMediaType("compressed bodies are not read: send the JSON as it is")
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        raise UnsupportedMediaType("send the header 'Content-Type: application/json'")
+
+
+async def _while_connected(request: Request, handling: Coroutine[Any, Any, Response]) -> Response:
+    """The handler's response; if the caller leaves first, the handler is cancelled."""
+    work = asyncio.ensure_future(handling)
+    gone = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
+        return work.result() if work.done() else client_closed_request(request)
+    finally:
+        work.cancel()
+        gone.cancel()
+        await asyncio.wait((work, gone))
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

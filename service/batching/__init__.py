@@ -1,0 +1,1 @@
+"""What goes into the next batch, and who gets which answer."""

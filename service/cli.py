@@ -1,0 +1,233 @@
+"""The command line: `encserve serve`, and the workshop, which loads torch only when it is used."""
+
+import logging
+import os
+import socket
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+import uvicorn
+from prometheus_client import (
+    CollectorRegistry,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+)
+from rich.console import Console
+from rich.table import Table
+
+from service.errors import EncserveError, WorkshopError
+from service.settings import ENV_PREFIX, Settings, load_settings
+from service.store.repository import ModelRepository
+
+if TYPE_CHECKING:
+    from service.offline.progress import Progress
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+DEFAULT_STORE = Path("model_store")
+Store = Annotated[Path, typer.Option("--model-store", help="Folder of the published models.")]
+Base = Annotated[
+    str | None,
+    typer.Option(help="Base encoder: a folder or a Hugging Face id.  [default: all-MiniLM-L6-v2]"),
+]
+
+
+def main() -> None:
+    """Run the command line; what we raise on purpose becomes one line and exit status 1."""
+    try:
+        app()
+    except EncserveError as error:
+        Console(stderr=True).print(f"[red]error[/red] ({error.code}): ", end="")
+        Console(stderr=True, highlight=False, markup=False).print(error.message)
+        raise SystemExit(1) from None
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address.  [env: ENCSERVE_HOST]")] = None,
+    port: Annotated[int | None, typer.Option(help="0: a free one.  [env: ENCSERVE_PORT]")] = None,
+    model_store: Annotated[
+        Path | None, typer.Option(help="Models.  [env: ENCSERVE_MODEL_STORE]")
+    ] = None,
+    models: Annotated[
+        str | None, typer.Option(help="Names, comma-separated.  [env: ENCSERVE_MODELS]")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Runs side by side.  [env: ENCSERVE_WORKERS]")
+    ] = None,
+    log_level: Annotated[str | None, typer.Option(help="[env: ENCSERVE_LOG_LEVEL]")] = None,
+) -> None:
+    """Serve the published models over HTTP. `encserve settings` lists every setting."""
+    try:
+        settings = load_settings(
+            host=host,
+            port=port,
+            model_store=model_store,
+            models=models,
+            workers=workers,
+            log_level=log_level,
+        )
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    _serve(settings)
+
+
+@app.command("settings")
+def show_settings() -> None:
+    """List every setting of the server: variable, value now, meaning."""
+    settings = load_settings()
+    table = Table("variable", "value", "meaning")
+    for name, field in Settings.model_fields.items():
+        value = getattr(settings, name)
+        table.add_row(ENV_PREFIX + name.upper(), str(value), field.description)
+    Console().print(table)
+
+
+@app.command("models")
+def list_models(model_store: Store = DEFAULT_STORE) -> None:
+    """List the published models with their versions; the current one is served."""
+    repository = ModelRepository(model_store)
+    table = Table("model", "current", "versions", "task", "base")
+    for name in repository.names():
+        manifest = repository.resolve(name).manifest
+        versions = " ".join(repository.versions(name))
+        table.add_row(name, manifest.version, versions, manifest.task, manifest.provenance.base)
+    Console().print(table)
+
+
+@app.command()
+def bootstrap(model_store: Store = DEFAULT_STORE) -> None:
+    """Make the two default models, `embedding` and `sentiment`, where the store lacks them."""
+    published = ModelRepository(model_store).names()
+    missing = [name for name in ("embedding", "sentiment") if name not in published]
+    if "embedding" in missing:
+        export("embedding", model_store=model_store)
+    if "sentiment" in missing:
+        finetune("sentiment", model_store=model_store)
+
+
+@app.command()
+def export(
+    name: Annotated[str, typer.Argument(help="Name to publish the embedding model under.")],
+    base: Base = None,
+    model_store: Store = DEFAULT_STORE,
+) -> None:
+    """Export an encoder to ONNX as an embedding model, prove it equal to PyTorch, publish it."""
+    progress = _workshop()
+    from service.offline import bootstrap as workshop
+    from service.offline.checkpoints import DEFAULT_BASE
+
+    workshop.make_embedding(ModelRepository(model_store), name, progress, base=base or DEFAULT_BASE)
+
+
+@app.command()
+def finetune(
+    name: Annotated[str, typer.Argument(help="Name to publish the classifier under.")],
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Labelled .tsv or .csv.  [default: the project's sentiment corpus]"),
+    ] = None,
+    text_column: Annotated[str, typer.Option(help="Column of the texts.")] = "text",
+    label_column: Annotated[str, typer.Option(help="Column of the labels.")] = "label",
+    base: Base = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the data.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Texts a step.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of split, order and dropout.")] = None,
+    model_store: Store = DEFAULT_STORE,
+) -> None:
+    """Fine-tune an encoder on labelled texts, export it to ONNX, prove it equal, publish it."""
+    progress = _workshop()
+    from service.offline import bootstrap as workshop
+    from service.offline.checkpoints import DEFAULT_BASE
+    from service.offline.corpus import read_examples
+    from service.offline.finetune import FinetuneConfig
+
+    options = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "seed": seed,
+    }
+    chosen: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
+    examples = None
+    if data is not None:
+        examples = read_examples(data, text_column=text_column, label_column=label_column)
+    workshop.make_classifier(
+        ModelRepository(model_store),
+        name,
+        progress,
+        examples=examples,
+        base=base or DEFAULT_BASE,
+        config=replace(FinetuneConfig(), **chosen),
+    )
+
+
+def _workshop() -> "Progress":
+    try:
+        import torch  # noqa: F401
+
+        from service.offline.progress import Progress
+    except ModuleNotFoundError as error:
+        raise WorkshopError(
+            f"making models needs the extra 'offline' ({error.name} is not installed): "
+            "pip install 'encserve[offline]'"
+        ) from None
+    return Progress()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, which says where to try it once it listens."""
+
+    def __init__(self, config: uvicorn.Config, model: str) -> None:
+        super().__init__(config)
+        self._model = model
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if not self.started:
+            return
+        host, port = self.servers[0].sockets[0].getsockname()[:2]
+        typer.echo(f"encserve is ready on http://{host}:{port}; try: {_try_it(host, port)}")
+
+
+def _try_it(host: str, port: int) -> str:
+    return (
+        f"curl http://{host}:{port}/v1/sentiment -H 'Content-Type: application/json' "
+        """-d '{"input": "What a lovely day!"}'"""
+    )
+
+
+def _serve(settings: Settings) -> None:
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    # One request is tokenized by one thread: its own pool would contend with the model runs.
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    from service.api.app import create_app
+    from service.engine import load_engines
+    from service.metrics import Metrics
+
+    disable_created_metrics()  # they double the series and tell nothing new
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    metrics = Metrics(registry)
+    engines = load_engines(settings, metrics)
+    config = uvicorn.Config(
+        create_app(settings, engines, metrics),
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        log_config=None,
+        log_level=settings.log_level,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=settings.shutdown_grace_s,
+    )
+    _Server(config, "sentiment").run()

@@ -1,0 +1,149 @@
+"""The error tree: what can go wrong, in the domain's words, without HTTP.
+
+    EncserveError
+    ├── InvalidRequest          the caller can mend it
+    │   ├── InvalidJson · InvalidField · UnsupportedMediaType · BodyTooLarge
+    │   ├── EmptyInput · BlankText · TooManyTexts · TextTooLong · TooManyTokens
+    │   ├── InvalidDimensions · WrongTask · TokenIdsNotAccepted
+    │   └── UnknownModel
+    ├── Overloaded · DeadlineExceeded · ShuttingDown        try again later
+    ├── InferenceFailed         the model could not answer
+    │   └── NonFiniteOutput
+    ├── StoreError              published files are missing or not what their manifest says
+    │   └── ModelNotFound · ManifestInvalid · ModelCorrupt
+    └── WorkshopError           a model cannot be made
+        └── CheckpointInvalid · DatasetInvalid · ParityFailed
+
+`code` is a stable word for programs, the message a sentence for people that names the limit and
+the setting that moves it. Neither ever holds text that a caller sent.
+"""
+
+
+class EncserveError(Exception):
+    """Root of every error raised on purpose.
+
+    Args:
+        message: a sentence for people; never contains the caller's text.
+        param: the part of the request that is at fault, such as ``input[3]``.
+    """
+
+    code = "internal_error"
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+
+
+class InvalidRequest(EncserveError):
+    code = "invalid_request"
+
+
+class InvalidJson(InvalidRequest):
+    code = "invalid_json"
+
+
+class InvalidField(InvalidRequest):
+    code = "invalid_field"
+
+
+class UnsupportedMediaType(InvalidRequest):
+    code = "unsupported_media_type"
+
+
+class BodyTooLarge(InvalidRequest):
+    code = "body_too_large"
+
+
+class EmptyInput(InvalidRequest):
+    code = "empty_input"
+
+
+class BlankText(InvalidRequest):
+    code = "blank_text"
+
+
+class TooManyTexts(InvalidRequest):
+    code = "too_many_texts"
+
+
+class TextTooLong(InvalidRequest):
+    code = "text_too_long"
+
+
+class TooManyTokens(InvalidRequest):
+    code = "too_many_tokens"
+
+
+class InvalidDimensions(InvalidRequest):
+    code = "invalid_dimensions"
+
+
+class WrongTask(InvalidRequest):
+    code = "wrong_task"
+
+
+class TokenIdsNotAccepted(InvalidRequest):
+    code = "token_ids_not_accepted"
+
+
+class UnknownModel(InvalidRequest):
+    code = "model_not_found"
+
+
+class Overloaded(EncserveError):
+    """The queue is full; `retry_after_s` is when it should have drained."""
+
+    code = "overloaded"
+
+    def __init__(self, message: str, *, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class DeadlineExceeded(EncserveError):
+    code = "deadline_exceeded"
+
+
+class ShuttingDown(EncserveError):
+    code = "shutting_down"
+
+
+class InferenceFailed(EncserveError):
+    code = "inference_failed"
+
+
+class NonFiniteOutput(InferenceFailed):
+    code = "non_finite_output"
+
+
+class StoreError(EncserveError):
+    code = "store_error"
+
+
+class ModelNotFound(StoreError):
+    code = "published_model_not_found"
+
+
+class ManifestInvalid(StoreError):
+    code = "manifest_invalid"
+
+
+class ModelCorrupt(StoreError):
+    code = "model_corrupt"
+
+
+class WorkshopError(EncserveError):
+    code = "workshop_error"
+
+
+class CheckpointInvalid(WorkshopError):
+    code = "checkpoint_invalid"
+
+
+class DatasetInvalid(WorkshopError):
+    code = "dataset_invalid"
+
+
+class ParityFailed(WorkshopError):
+    code = "parity_failed"

@@ -1,0 +1,66 @@
+"""What a long job shows: its step, the loss and the time left; plain lines where no one looks."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as Bars
+
+LINES_PER_PHASE = 10
+
+
+class Progress:
+    """A bar for each phase of a job; on anything but a terminal, a line every tenth of a phase."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True)
+        self._bars = Bars(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+
+    @contextmanager
+    def phase(self, description: str, total: int) -> Iterator["Phase"]:
+        """A phase of `total` steps."""
+        with self._bars:
+            yield Phase(self._bars, self._console, description, total)
+
+    def say(self, message: str) -> None:
+        self._console.print(message, highlight=False)
+
+
+class Phase:
+    """Counts the steps of one phase."""
+
+    def __init__(self, bars: Bars, console: Console, description: str, total: int) -> None:
+        self._bars = bars
+        self._console = console
+        self._description = description
+        self._total = total
+        self._done = 0
+        self._task = bars.add_task(description, total=total, note="")
+
+    def advance(self, note: str = "") -> None:
+        """One step is done; `note` is shown beside the bar, such as the loss."""
+        self._done += 1
+        self._bars.update(self._task, advance=1, note=note)
+        line_due = self._done * LINES_PER_PHASE // self._total > (
+            (self._done - 1) * LINES_PER_PHASE // self._total
+        )
+        if not self._console.is_terminal and line_due:
+            line = f"{self._description}: {self._done}/{self._total} {note}"
+            self._console.print(line.rstrip(), highlight=False)

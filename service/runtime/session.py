@@ -1,0 +1,69 @@
+"""onnxruntime sessions: the options that serve, and one run from token ids to checked rows."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from service.errors import InferenceFailed, ModelCorrupt, NonFiniteOutput
+from service.runtime.packing import PACKED_INPUTS, pack
+
+
+def open_session(model: Path) -> onnxruntime.InferenceSession:
+    """A session whose `run` may be called from several threads at once, each using one core.
+
+    With one intra-op thread the calling thread does the work, so that runs side by side share
+    the weights and never contend for a pool.
+
+    Raises:
+        ModelCorrupt: onnxruntime cannot load the file.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own classes share no public base
+        raise ModelCorrupt(
+            f"onnxruntime cannot load {model.name}: {type(error).__name__}"
+        ) from error
+
+
+class PackedEncoder:
+    """A model of the packed layout: token ids of n texts -> [n, width] float32.
+
+    Raises:
+        ModelCorrupt: the graph's inputs or outputs are not those of the packed layout.
+    """
+
+    def __init__(self, session: onnxruntime.InferenceSession, output: str, width: int) -> None:
+        self._session = session
+        self._output = output
+        self._width = width
+        inputs = {node.name for node in session.get_inputs()}
+        if inputs != set(PACKED_INPUTS):
+            raise ModelCorrupt(f"the model's inputs are {sorted(inputs)}, not {PACKED_INPUTS}")
+        if output not in {node.name for node in session.get_outputs()}:
+            raise ModelCorrupt(f"the model has no output {output!r}")
+
+    def __call__(self, texts: Sequence[Sequence[int]]) -> npt.NDArray[np.float32]:
+        """Run one batch; safe to call from several threads.
+
+        Raises:
+            InferenceFailed: the answer has another shape than asked for.
+            NonFiniteOutput: the answer holds NaN or infinity.
+        """
+        (rows,) = self._session.run([self._output], pack(texts).feeds())
+        if rows.shape != (len(texts), self._width):
+            raise InferenceFailed(
+                f"the model returned shape {rows.shape} instead of {(len(texts), self._width)}"
+            )
+        if not np.isfinite(rows).all():
+            raise NonFiniteOutput("the model's answer is not a finite number")
+        checked: npt.NDArray[np.float32] = rows
+        return checked

@@ -1,0 +1,84 @@
+"""Every knob of the server: read once from ENCSERVE_* variables, validated, then frozen."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+ENV_PREFIX = "ENCSERVE_"
+
+
+class Settings(BaseSettings):
+    """The server's settings; each field is also the variable ENCSERVE_<FIELD IN CAPITALS>."""
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="forbid")
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8080, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="least severe log lines that are written"
+    )
+    model_store: Path = Field(Path("model_store"), description="folder of the published models")
+    models: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="names to serve, comma-separated; empty serves every model of the store"
+    )
+
+    workers: int = Field(
+        0, ge=0, le=256, description="model runs side by side, one core each; 0 takes every core"
+    )
+    max_batch_tokens: int = Field(
+        128, ge=1, description="tokens in one model run; small batches fit the core's cache"
+    )
+    max_queue_tokens: int = Field(
+        131_072, ge=1, description="tokens that may wait for one model before requests get 429"
+    )
+    request_timeout_s: float = Field(
+        60.0, gt=0, allow_inf_nan=False, description="time after which a request gets 504"
+    )
+    shutdown_grace_s: int = Field(
+        20, ge=0, description="time that requests in flight get to finish after SIGTERM"
+    )
+
+    max_body_bytes: int = Field(8 * 2**20, ge=1, description="largest request body")
+    max_texts_per_request: int = Field(2048, ge=1, description="most texts in one request")
+    max_text_chars: int = Field(
+        100_000, ge=1, description="longest text; a model reads less and says that it truncated"
+    )
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _split_names(cls, names: object) -> object:
+        if not isinstance(names, str):
+            return names
+        return tuple(name.strip() for name in names.split(",") if name.strip())
+
+    @model_validator(mode="after")
+    def _refuse_contradictions(self) -> Self:
+        if self.max_queue_tokens < self.max_batch_tokens:
+            raise ValueError(
+                f"max_queue_tokens ({self.max_queue_tokens}) must not be less than "
+                f"max_batch_tokens ({self.max_batch_tokens}): no full batch could ever wait"
+            )
+        return self
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Settings from the environment, with `overrides` (None means "not given") on top.
+
+    Raises:
+        ValueError: a value is out of range, or an ENCSERVE_* variable names no setting.
+    """
+    known = {ENV_PREFIX + name.upper() for name in Settings.model_fields}
+    unknown = sorted(name for name in _encserve_variables(os.environ) if name.upper() not in known)
+    if unknown:
+        raise ValueError(
+            f"unknown settings {', '.join(unknown)}: `encserve settings` lists the known ones"
+        )
+    return Settings(**{name: value for name, value in overrides.items() if value is not None})
+
+
+def _encserve_variables(environ: Mapping[str, str]) -> list[str]:
+    return [name for name in environ if name.upper().startswith(ENV_PREFIX)]

@@ -1,0 +1,1 @@
+"""Published models on disk: manifests, versions, digests; it knows files, not models."""

@@ -1,0 +1,119 @@
+"""The manifest: the contract between the half that makes a model and the half that serves it."""
+
+import re
+from datetime import datetime
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from service.errors import ManifestInvalid
+
+MANIFEST_FILE = "manifest.json"
+TOKENIZER_FILE = "tokenizer.json"
+
+_FILE_NAME = r"^(report/)?[A-Za-z0-9_][A-Za-z0-9._-]*$"
+
+MODEL_NAME = re.compile(r"^[a-z0-9][a-z0-9._-]{0,63}$")
+
+Task = Literal["embedding", "classification"]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+FileName = Annotated[str, Field(pattern=_FILE_NAME)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class FileEntry(_Frozen):
+    """Size and digest of one published file."""
+
+    bytes: int = Field(ge=0)
+    sha256: Sha256
+
+
+class Variant(_Frozen):
+    """One ONNX file of the model; `parity_max_abs_diff` is against the PyTorch module."""
+
+    file: FileName
+    parity_max_abs_diff: float = Field(ge=0)
+
+
+class Provenance(_Frozen):
+    """Where the weights come from."""
+
+    base: str
+    base_sha256: Sha256
+    data_sha256: Sha256 | None = None
+    git_commit: str | None = None
+    libraries: dict[str, str]
+    seed: int | None = None
+
+
+class ManifestFields(_Frozen):
+    """What the maker of a model states; the store adds name, version, time and digests.
+
+    output: name of the graph's output, [texts, width] float32.
+    labels: in the order of the logits; empty for embeddings.
+    normalized: the embedding has unit length.
+    max_tokens: longest input, special tokens included.
+    """
+
+    task: Task
+    layout: Literal["packed"] = "packed"
+    inputs: tuple[str, ...]
+    output: str
+    width: int = Field(ge=1)
+    labels: tuple[str, ...] = ()
+    pooling: Literal["mean", "cls"]
+    normalized: bool = False
+    max_tokens: int = Field(ge=2)
+    variants: dict[str, Variant] = Field(min_length=1)
+    default_variant: str
+    metrics: dict[str, float] = {}
+    provenance: Provenance
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.default_variant not in self.variants:
+            raise ValueError(f"default_variant {self.default_variant!r} is not among the variants")
+        labels = len(self.labels)
+        if self.task == "classification" and not (labels == len(set(self.labels)) == self.width):
+            raise ValueError(f"{labels} labels for {self.width} logits, or a label twice")
+        if self.task == "embedding" and self.labels:
+            raise ValueError("an embedding model has no labels")
+        return self
+
+
+class Manifest(ManifestFields):
+    """`manifest.json` of one published version."""
+
+    schema_version: Literal[1] = 1
+    name: str = Field(pattern=MODEL_NAME.pattern)
+    version: str = Field(pattern=r"^[1-9][0-9]*$")
+    created_at: datetime
+    files: dict[FileName, FileEntry]
+
+    @model_validator(mode="after")
+    def _lists_what_it_names(self) -> Self:
+        named = {variant.file for variant in self.variants.values()} | {TOKENIZER_FILE}
+        if missing := sorted(named - self.files.keys()):
+            raise ValueError(f"files not listed: {', '.join(missing)}")
+        return self
+
+    @property
+    def default_file(self) -> str:
+        return self.variants[self.default_variant].file
+
+
+def parse_manifest(data: bytes) -> Manifest:
+    """Read and check a manifest.
+
+    Raises:
+        ManifestInvalid: it is not JSON, or not a manifest of a schema this version knows.
+    """
+    try:
+        return Manifest.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or "manifest"
+        raise ManifestInvalid(f"{MANIFEST_FILE}: {where}: {first['msg']}") from error

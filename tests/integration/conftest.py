@@ -1,0 +1,86 @@
+"""A real server on loopback, in a thread of its own, and a real HTTP client."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+import pytest
+import uvicorn
+from prometheus_client import CollectorRegistry
+
+from service.api.app import create_app
+from service.engine import load_engines
+from service.metrics import Metrics
+from service.settings import load_settings
+
+
+@dataclass(frozen=True)
+class LiveServer:
+    url: str
+    port: int
+    registry: CollectorRegistry
+    client: httpx2.Client
+
+    def count(self, name: str, **labels: str) -> float:
+        """A sample of the registry; 0 where the series does not exist."""
+        return self.registry.get_sample_value(name, labels) or 0.0
+
+
+ServerFactory = Callable[..., LiveServer]
+
+
+@contextmanager
+def live_server(store: Path, **settings: object) -> Iterator[LiveServer]:
+    registry = CollectorRegistry()
+    metrics = Metrics(registry)
+    configured = load_settings(model_store=store, **settings)
+    engines = load_engines(configured, metrics)
+    config = uvicorn.Config(
+        create_app(configured, engines, metrics), log_config=None, access_log=False, ws="none"
+    )
+    server = uvicorn.Server(config)
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+        listening = threading.Event()
+        thread = threading.Thread(target=asyncio.run, args=(_run(server, listener, listening),))
+        thread.start()
+        try:
+            assert listening.wait(timeout=30)
+            url = f"http://127.0.0.1:{port}"
+            with httpx2.Client(base_url=url, timeout=30) as client:
+                yield LiveServer(url, port, registry, client)
+        finally:
+            server.should_exit = True
+            thread.join(timeout=30)
+
+
+async def _run(server: uvicorn.Server, listener: socket.socket, listening: threading.Event) -> None:
+    startup = server.startup
+
+    async def startup_and_tell(sockets: list[socket.socket] | None = None) -> None:
+        await startup(sockets)
+        listening.set()
+
+    server.startup = startup_and_tell  # type: ignore[method-assign]  # the one hook uvicorn has
+    await server.serve(sockets=[listener])
+
+
+@pytest.fixture(scope="module")
+def server(tiny_store: Path) -> Iterator[LiveServer]:
+    with live_server(tiny_store) as running:
+        yield running
+
+
+@pytest.fixture
+def start_server(tiny_store: Path) -> Iterator[ServerFactory]:
+    """A server of the tiny store with settings of the test's own."""
+    from contextlib import ExitStack
+
+    with ExitStack() as stack:
+        yield lambda **settings: stack.enter_context(live_server(tiny_store, **settings))

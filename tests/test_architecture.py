@@ -1,0 +1,60 @@
+"""Rules that hold for the whole tree. `make contracts` checks the imports in detail."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from service import errors
+from service.api.errors import STATUS, status_of
+from service.errors import EncserveError
+
+SERVICE = Path(errors.__file__).parent
+
+IMPORT_THE_SERVER = """
+import sys
+import service.cli, service.api.app, service.engine
+heavy = {"torch", "transformers", "onnx", "sklearn", "safetensors", "huggingface_hub"}
+print(sorted(heavy & set(sys.modules)))
+"""
+
+
+def test_server_imports_neither_torch_nor_transformers() -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", IMPORT_THE_SERVER], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "[]"
+
+
+def all_errors(root: type[EncserveError]) -> set[type[EncserveError]]:
+    return {root}.union(*(all_errors(child) for child in root.__subclasses__()))
+
+
+def test_every_error_has_a_status_and_a_code_of_its_own() -> None:
+    classes = all_errors(EncserveError)
+    assert {cls for cls in classes if not 400 <= status_of(cls) < 600} == set()
+    assert len({cls.code for cls in classes}) == len(classes)
+
+
+def test_callers_faults_are_4xx_and_only_theirs() -> None:
+    faults = all_errors(errors.InvalidRequest) | {errors.Overloaded}
+    assert {cls for cls in all_errors(EncserveError) if status_of(cls) < 500} == faults
+
+
+def test_table_has_no_row_that_nothing_uses() -> None:
+    assert set(STATUS) <= all_errors(EncserveError)
+
+
+@pytest.mark.parametrize("path", sorted(SERVICE.rglob("*.py")), ids=lambda path: path.name)
+def test_environment_is_read_in_settings_only(path: Path) -> None:
+    reads = [word for word in ("os.environ", "getenv") if word in path.read_text()]
+    # cli.py sets one variable for the tokenizers library, which has no other switch.
+    assert path.name in {"settings.py", "cli.py"} or not reads
+
+
+@pytest.mark.parametrize("path", sorted(SERVICE.rglob("*.py")), ids=lambda path: path.name)
+def test_modules_say_what_they_own_and_stay_small(path: Path) -> None:
+    source = path.read_text()
+    assert source.startswith('"""')
+    assert len(source.splitlines()) <= 300

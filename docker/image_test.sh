@@ -17,7 +17,6 @@ readonly RUN_AS=10001
 
 cache=${ENCSERVE_IMAGE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/encserve-image}
 work=
-pip_options=()
 containers=()
 server_job=
 server_pid=
@@ -28,6 +27,9 @@ main() {
     cache=$(cd "$cache" && pwd)
     exec 9>"$cache/lock"
     flock --nonblock 9 || fail "another run uses $cache"
+    # Apart from the machine's own images.
+    BUILDAH=(buildah --root "$cache/storage" --runroot "$cache/runroot" --storage-driver vfs)
+    readonly BUILDAH
     work=$(mktemp -d "$cache/run.XXXXXX")
     trap clean_up EXIT
 
@@ -64,7 +66,7 @@ clean_up() {
 }
 
 bh() {
-    buildah --root "$cache/storage" --runroot "$cache/runroot" --storage-driver vfs "$@"
+    "${BUILDAH[@]}" "$@"
 }
 
 install_tools() {
@@ -99,14 +101,14 @@ make_base() {
 
 # pip in the build works with the settings that pip has on this machine, wherever they come from:
 # they become one pip.conf, which the Dockerfile takes as a secret, and the local files and folders
-# that they name (a CA bundle, constraints, wheels, an index on disk) are mounted read-only.
+# that they name (a CA bundle, constraints, wheels, an index on disk) appear below /mnt, read-only.
 # Proxy variables need nothing: buildah hands them on.
 read_pip_settings() {
-    mkdir "$work/pip"
-    python3 - "$work/pip" <<'PYTHON'
+    mkdir "$work/pip" "$work/mnt"
+    python3 - "$work/pip" "$work/mnt" <<'PYTHON'
 import ast, configparser, os, pathlib, subprocess, sys
 
-folder = pathlib.Path(sys.argv[1])
+folder, mount_points = map(pathlib.Path, sys.argv[1:])
 of_this_machine = {"cache-dir", "log", "prefix", "python", "require-virtualenv", "root", "target", "user"}
 listed = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True)
 settings: dict[str, dict[str, str]] = {"global": {}}
@@ -125,40 +127,56 @@ bundle = os.environ.get("SSL_CERT_FILE") or os.environ.get("REQUESTS_CA_BUNDLE")
 if bundle:
     settings["global"].setdefault("cert", bundle)
 
-mounts: set[str] = set()
-for section in settings.values():
-    for key, value in section.items():
-        for word in value.split():
-            path = pathlib.Path(word.removeprefix("file://"))
-            if not path.is_absolute() or not path.exists():
-                continue
-            # The pages of an index link to files beside it.
-            beside = key.endswith("index-url") and path.parent.parent != path.parent
-            mounts.add(str(path.parent if beside else path))
+mounts: dict[pathlib.Path, pathlib.Path] = {}
+
+
+def inside(word: str, key: str) -> str:
+    """The word of a setting as the build sees it; a local path is mounted."""
+    scheme = "file://" if word.startswith("file://") else ""
+    path = pathlib.Path(word.removeprefix(scheme))
+    if not path.is_absolute() or not path.exists():
+        return word
+    # The pages of an index link to files beside it.
+    beside = key.endswith("index-url") and path.parent.parent != path.parent
+    source = path.parent if beside else path
+    if source not in mounts:
+        point = mount_points / f"{len(mounts)}-{source.name}"
+        point.mkdir() if source.is_dir() else point.touch()
+        mounts[source] = pathlib.Path("/mnt", point.name)
+    return f"{scheme}{mounts[source] / path.relative_to(source)}"
+
 
 # ConfigParser reads "%" as the start of a reference; pip does not.
 config = configparser.RawConfigParser()
-config.read_dict(settings)
+for name, section in settings.items():
+    config[name] = {key: "\n".join(inside(word, key) for word in value.split()) for key, value in section.items()}
 with (folder / "pip.conf").open("w") as file:
     config.write(file)
-(folder / "mounts").write_text("".join(f"{path}\n" for path in sorted(mounts)))
+(folder / "mounts").write_text("".join(f"{point.name} {source}\n" for source, point in mounts.items()))
 PYTHON
     chmod 600 "$work/pip/pip.conf"
-    pip_options=(--secret "id=pip-conf,src=$work/pip/pip.conf")
-    local path
-    while read -r path; do
-        pip_options+=(--volume "$path:$path:ro")
-    done <"$work/pip/mounts"
+}
+
+# The mounts of the build come and go with a mount namespace of its own.
+with_pip_settings() { # command
+    # shellcheck disable=SC2016  # the shell inside expands it
+    unshare --mount bash -euc '
+        while read -r point source; do
+            mount --bind "$source" "$0/mnt/$point"
+            mount -o remount,bind,ro "$0/mnt/$point"
+        done <"$0/pip/mounts"
+        exec "$@"' "$work" "$@"
 }
 
 build() { # target, tag
     local before started=$SECONDS
     before=$(bh images --quiet --no-trunc "$2" 2>/dev/null || true)
     say "building $2"
-    bh bud --isolation chroot --format docker --layers --pull-never \
+    with_pip_settings "${BUILDAH[@]}" bud --isolation chroot --format docker --layers --pull-never \
+        --secret id=pip-conf,src="$work/pip/pip.conf" --volume "$work/mnt:/mnt:ro" \
         --build-arg BASE_IMAGE="$BASE" \
-        --build-arg REVISION="$(git rev-parse HEAD 2>/dev/null || echo unknown)" \
-        "${pip_options[@]}" --target "$1" --tag "$2" --file docker/Dockerfile . \
+        --label org.opencontainers.image.version="$(sed -n 's/^version = "\(.*\)"$/\1/p' pyproject.toml)" \
+        --target "$1" --tag "$2" --file docker/Dockerfile . \
         >"$work/build-$1.log" 2>&1 ||
         { tail -n 60 "$work/build-$1.log" >&2; fail "target $1 did not build"; }
     say "built $2 in $((SECONDS - started)) s, $(grep -c 'Using cache' "$work/build-$1.log" || true) steps from the cache"
@@ -170,9 +188,9 @@ build() { # target, tag
 
 # One field of an image's configuration, a word a line.
 config_of() { # image, field
-    bh inspect --type image --format '{{json .Docker.config}}' "$1" | python3 -c '
+    bh inspect --type image "$1" | python3 -c '
 import json, sys
-value = json.load(sys.stdin)
+value = json.load(sys.stdin)["Docker"]["config"]
 for key in sys.argv[1].split("."):
     value = value.get(key) or ""
 print(*(value if isinstance(value, list) else [value]), sep="\n")' "$2"

@@ -1,7 +1,7 @@
 """Fine-tuning: an encoder and a linear head learn labelled texts, in packed batches."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,8 @@ from service.offline.heads import ClassificationModel
 from service.offline.progress import Progress
 from service.runtime.packing import pack
 from service.runtime.tokenizer import Tokenizer
+
+BATCHES_PER_WINDOW = 16
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class Finetuned:
 class _Split:
     texts: list[list[int]]
     labels: Tensor  # [texts] int64
+    lengths: Tensor  # [texts] int64
 
 
 def finetune(
@@ -86,7 +89,7 @@ def finetune(
     model.train()
     with progress.phase(f"{name}: train", steps) as phase:
         for _ in range(config.epochs):
-            for rows in torch.split(torch.randperm(len(train.texts)), config.batch_size):
+            for rows in _batches(train, config.batch_size):
                 logits = model(*packed_tensors([train.texts[row] for row in rows.tolist()]))
                 loss = functional.cross_entropy(logits, train.labels[rows])
                 loss.backward()  # type: ignore[no-untyped-call]  # torch's stub
@@ -117,10 +120,31 @@ def _split(
     train_rows, dev_rows = train_test_split(
         np.arange(len(examples)), test_size=dev_texts, stratify=indices, random_state=config.seed
     )
-    return tuple(  # type: ignore[return-value]  # two rows in, two splits out
-        _Split([texts[row] for row in rows], torch.tensor([indices[row] for row in rows]))
-        for rows in (train_rows, dev_rows)
-    )
+
+    def take(rows: Iterable[int]) -> _Split:
+        chosen = [texts[row] for row in rows]
+        return _Split(
+            texts=chosen,
+            labels=torch.tensor([indices[row] for row in rows]),
+            lengths=torch.tensor([len(text) for text in chosen]),
+        )
+
+    return take(train_rows), take(dev_rows)
+
+
+def _batches(train: _Split, batch_size: int) -> list[Tensor]:
+    """Every row once, in random batches of texts of like length.
+
+    Attention works on a block as wide as the longest text: sorting within random windows keeps
+    the blocks narrow and the order random.
+    """
+    windows = torch.split(torch.randperm(len(train.texts)), BATCHES_PER_WINDOW * batch_size)
+    batches = [
+        batch
+        for window in windows
+        for batch in torch.split(window[train.lengths[window].argsort()], batch_size)
+    ]
+    return [batches[index] for index in torch.randperm(len(batches)).tolist()]
 
 
 def _warmup_then_decay(steps: int, config: FinetuneConfig) -> Callable[[int], float]:

@@ -1,22 +1,11 @@
 """The command line: `encserve serve`, and the workshop, which loads torch only when it is used."""
 
-import logging
 import os
-import signal
-import socket
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-import uvicorn
-from prometheus_client import (
-    CollectorRegistry,
-    PlatformCollector,
-    ProcessCollector,
-    disable_created_metrics,
-)
 from rich.console import Console
 from rich.table import Table
 
@@ -29,8 +18,10 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
-DEFAULT_STORE = Path("model_store")
-Store = Annotated[Path, typer.Option("--model-store", help="Folder of the published models.")]
+Store = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the models.  [env: ENCSERVE_MODEL_STORE] [default: model_store]"),
+]
 Base = Annotated[
     str | None,
     typer.Option(help="Base encoder: a folder or a Hugging Face id.  [default: all-MiniLM-L6-v2]"),
@@ -51,9 +42,7 @@ def main() -> None:
 def serve(
     host: Annotated[str | None, typer.Option(help="Address.  [env: ENCSERVE_HOST]")] = None,
     port: Annotated[int | None, typer.Option(help="0: a free one.  [env: ENCSERVE_PORT]")] = None,
-    model_store: Annotated[
-        Path | None, typer.Option(help="Models.  [env: ENCSERVE_MODEL_STORE]")
-    ] = None,
+    model_store: Store = None,
     models: Annotated[
         str | None, typer.Option(help="Names, comma-separated.  [env: ENCSERVE_MODELS]")
     ] = None,
@@ -63,24 +52,26 @@ def serve(
     log_level: Annotated[str | None, typer.Option(help="[env: ENCSERVE_LOG_LEVEL]")] = None,
 ) -> None:
     """Serve the published models over HTTP. `encserve settings` lists every setting."""
-    try:
-        settings = load_settings(
-            host=host,
-            port=port,
-            model_store=model_store,
-            models=models,
-            workers=workers,
-            log_level=log_level,
-        )
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
-    _serve(settings)
+    settings = _settings(
+        host=host,
+        port=port,
+        model_store=model_store,
+        models=models,
+        workers=workers,
+        log_level=log_level,
+    )
+    # One request is tokenized by one thread: the library's own pool would contend with the model
+    # runs, and a variable is its only switch.
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    from service.api.server import run_server
+
+    run_server(settings)
 
 
 @app.command("settings")
 def show_settings() -> None:
     """List every setting of the server: variable, value now, meaning."""
-    settings = load_settings()
+    settings = _settings()
     table = Table("variable", "value", "meaning")
     for name, field in Settings.model_fields.items():
         value = getattr(settings, name)
@@ -89,9 +80,9 @@ def show_settings() -> None:
 
 
 @app.command("models")
-def list_models(model_store: Store = DEFAULT_STORE) -> None:
+def list_models(model_store: Store = None) -> None:
     """List the published models with their versions; the current one is served."""
-    repository = ModelRepository(model_store)
+    repository = _repository(model_store)
     table = Table("model", "current", "versions", "task", "base")
     for name in repository.names():
         manifest = repository.resolve(name).manifest
@@ -101,13 +92,12 @@ def list_models(model_store: Store = DEFAULT_STORE) -> None:
 
 
 @app.command()
-def bootstrap(model_store: Store = DEFAULT_STORE) -> None:
+def bootstrap(model_store: Store = None) -> None:
     """Make the two default models, `embedding` and `sentiment`, where the store lacks them."""
-    published = ModelRepository(model_store).names()
-    missing = [name for name in ("embedding", "sentiment") if name not in published]
-    if "embedding" in missing:
+    published = _repository(model_store).names()
+    if "embedding" not in published:
         export("embedding", model_store=model_store)
-    if "sentiment" in missing:
+    if "sentiment" not in published:
         finetune("sentiment", model_store=model_store)
 
 
@@ -115,14 +105,14 @@ def bootstrap(model_store: Store = DEFAULT_STORE) -> None:
 def export(
     name: Annotated[str, typer.Argument(help="Name to publish the embedding model under.")],
     base: Base = None,
-    model_store: Store = DEFAULT_STORE,
+    model_store: Store = None,
 ) -> None:
     """Export an encoder to ONNX as an embedding model, prove it equal to PyTorch, publish it."""
     progress = _workshop()
     from service.offline import bootstrap as workshop
     from service.offline.checkpoints import DEFAULT_BASE
 
-    workshop.make_embedding(ModelRepository(model_store), name, progress, base=base or DEFAULT_BASE)
+    workshop.make_embedding(_repository(model_store), name, progress, base=base or DEFAULT_BASE)
 
 
 @app.command()
@@ -139,7 +129,7 @@ def finetune(
     batch_size: Annotated[int | None, typer.Option(help="Texts a step.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of split, order and dropout.")] = None,
-    model_store: Store = DEFAULT_STORE,
+    model_store: Store = None,
 ) -> None:
     """Fine-tune an encoder on labelled texts, export it to ONNX, prove it equal, publish it."""
     progress = _workshop()
@@ -159,13 +149,24 @@ def finetune(
     if data is not None:
         examples = read_examples(data, text_column=text_column, label_column=label_column)
     workshop.make_classifier(
-        ModelRepository(model_store),
+        _repository(model_store),
         name,
         progress,
         examples=examples,
         base=base or DEFAULT_BASE,
         config=replace(FinetuneConfig(), **chosen),
     )
+
+
+def _settings(**overrides: Any) -> Settings:
+    try:
+        return load_settings(**overrides)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def _repository(model_store: Path | None) -> ModelRepository:
+    return ModelRepository(_settings(model_store=model_store).model_store)
 
 
 def _workshop() -> "Progress":
@@ -179,59 +180,6 @@ def _workshop() -> "Progress":
             "pip install 'encserve[offline]'"
         ) from None
     return Progress()
-
-
-class _Server(uvicorn.Server):
-    """uvicorn, which says where to try it once it listens."""
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if not self.started:
-            return
-        host, port = self.servers[0].sockets[0].getsockname()[:2]
-        typer.echo(f"encserve is ready on http://{host}:{port}; try: {_try_it(host, port)}")
-
-
-def _try_it(host: str, port: int) -> str:
-    return (
-        f"curl http://{host}:{port}/v1/sentiment -H 'Content-Type: application/json' "
-        """-d '{"input": "What a lovely day!"}'"""
-    )
-
-
-def _serve(settings: Settings) -> None:
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    # uvicorn drains, then raises the signal again for whoever handled it before: a stop in order
-    # is a success, also while models are loading.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    # One request is tokenized by one thread: its own pool would contend with the model runs.
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    from service.api.app import create_app
-    from service.engine import load_engines
-    from service.metrics import Metrics
-
-    disable_created_metrics()  # type: ignore[no-untyped-call]  # they double the series
-    registry = CollectorRegistry()
-    ProcessCollector(registry=registry)
-    PlatformCollector(registry=registry)
-    metrics = Metrics(registry)
-    engines = load_engines(settings, metrics)
-    config = uvicorn.Config(
-        create_app(settings, engines, metrics),
-        host=settings.host,
-        port=settings.port,
-        loop="uvloop",
-        http="httptools",
-        ws="none",
-        log_config=None,
-        log_level=settings.log_level,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=settings.shutdown_grace_s,
-    )
-    _Server(config).run()
 
 
 if __name__ == "__main__":

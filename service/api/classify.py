@@ -1,13 +1,19 @@
 """Our own dialect: any classification model, and sentiment with one number for the mood."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Body
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.api.examples import (
+    CLASSIFY_REQUESTS,
+    CLASSIFY_RESPONSES,
+    SENTIMENT_REQUESTS,
+    SENTIMENT_RESPONSES,
+)
 from service.api.requests import StrictRoute
-from service.api.routing import as_list, error_responses, json_response, select_engine, usage
+from service.api.routing import as_list, documented_responses, json_response, select_engine, usage
 from service.api.schemas import ClassifyRequest, ClassifyResponse, SentimentResponse
 from service.engine import Answer, Engine
 from service.errors import WrongTask
@@ -20,21 +26,29 @@ router = APIRouter(route_class=StrictRoute, tags=["Classification"])
     "/v1/classify",
     summary="Labels of texts",
     response_model=ClassifyResponse,
-    responses=error_responses(),
+    responses=documented_responses(CLASSIFY_RESPONSES),
 )
-async def classify(body: ClassifyRequest, request: Request) -> Response:
+async def classify(
+    body: Annotated[ClassifyRequest, Body(openapi_examples=CLASSIFY_REQUESTS)], request: Request
+) -> Response:
     engine = select_engine(request, "classification", body.model)
     answer = await engine.classify(as_list(body.input))
-    return _respond(engine, answer, _entries(engine, answer))
+    entries = [
+        _entry(engine, answer, index) | {"truncated": truncated}
+        for index, truncated in enumerate(answer.truncated)
+    ]
+    return _respond(engine, answer, entries)
 
 
 @router.post(
     "/v1/sentiment",
     summary="Negative, neutral or positive",
     response_model=SentimentResponse,
-    responses=error_responses(),
+    responses=documented_responses(SENTIMENT_RESPONSES),
 )
-async def sentiment(body: ClassifyRequest, request: Request) -> Response:
+async def sentiment(
+    body: Annotated[ClassifyRequest, Body(openapi_examples=SENTIMENT_REQUESTS)], request: Request
+) -> Response:
     engine = select_engine(request, "classification", body.model)
     labels = engine.manifest.labels
     if not {"negative", "positive"} <= set(labels):
@@ -43,32 +57,18 @@ async def sentiment(body: ClassifyRequest, request: Request) -> Response:
             param="model",
         )
     answer = await engine.classify(as_list(body.input))
-    moods = compound(answer.rows, labels).tolist()
-    entries = _entries(engine, answer)
-    return _respond(
-        engine,
-        answer,
-        [entry | {"compound": mood} for entry, mood in zip(entries, moods, strict=True)],
-    )
+    moods = compound(answer.rows, labels)
+    entries = [
+        _entry(engine, answer, index) | {"compound": mood, "truncated": answer.truncated[index]}
+        for index, mood in enumerate(moods)
+    ]
+    return _respond(engine, answer, entries)
 
 
-def _entries(engine: Engine, answer: Answer) -> list[dict[str, Any]]:
-    entries = []
-    for index, (row, truncated) in enumerate(
-        zip(answer.rows.tolist(), answer.truncated, strict=True)
-    ):
-        scores = dict(zip(engine.manifest.labels, row, strict=True))
-        label = max(scores, key=scores.__getitem__)
-        entries.append(
-            {
-                "index": index,
-                "label": label,
-                "score": scores[label],
-                "scores": scores,
-                "truncated": truncated,
-            }
-        )
-    return entries
+def _entry(engine: Engine, answer: Answer, index: int) -> dict[str, Any]:
+    scores = dict(zip(engine.manifest.labels, answer.rows[index], strict=True))
+    label = max(scores, key=scores.__getitem__)
+    return {"index": index, "label": label, "score": scores[label], "scores": scores}
 
 
 def _respond(engine: Engine, answer: Answer, entries: list[dict[str, Any]]) -> Response:

@@ -1,18 +1,19 @@
 """OpenAI's dialect: embeddings and the list of models."""
 
 import base64
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter
+from fastapi import APIRouter, Body
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.api.examples import EMBEDDINGS_REQUESTS, EMBEDDINGS_RESPONSES
 from service.api.requests import StrictRoute
 from service.api.routing import (
     as_list,
+    documented_responses,
     engines_of,
-    error_responses,
     json_response,
     select_engine,
     usage,
@@ -27,9 +28,11 @@ router = APIRouter(route_class=StrictRoute, tags=["OpenAI"])
     "/v1/embeddings",
     summary="Vectors of texts",
     response_model=EmbeddingsResponse,
-    responses=error_responses(),
+    responses=documented_responses(EMBEDDINGS_RESPONSES),
 )
-async def create_embeddings(body: EmbeddingsRequest, request: Request) -> Response:
+async def create_embeddings(
+    body: Annotated[EmbeddingsRequest, Body(openapi_examples=EMBEDDINGS_REQUESTS)], request: Request
+) -> Response:
     engine = select_engine(request, "embedding", body.model)
     answer = await engine.embed(as_list(body.input), body.dimensions)
     encode = _base64 if body.encoding_format == "base64" else _identity
@@ -56,7 +59,7 @@ async def list_models(request: Request) -> dict[str, Any]:
     "/v1/models/{model}",
     summary="One served model",
     response_model=ModelCard,
-    responses=error_responses(),
+    responses=documented_responses(),
 )
 async def get_model(model: str, request: Request) -> dict[str, Any]:
     return model_card(engines_of(request).get(model))

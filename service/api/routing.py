@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.api.errors import error_body, status_of
+from service.api.examples import Examples
 from service.api.schemas import ErrorResponse
 from service.engine import Answer, Engine, EngineRegistry
 from service.errors import (
@@ -64,11 +65,13 @@ def as_list(texts: str | list[str]) -> list[str]:
     return [texts] if isinstance(texts, str) else texts
 
 
-def error_responses() -> dict[int | str, dict[str, Any]]:
-    """OpenAPI entries of the errors that every model route may answer, by status."""
+def documented_responses(examples: Examples | None = None) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI entries of a model route by status: its examples, and the errors of all."""
     by_status: dict[int | str, dict[str, Any]] = {
         "default": {"model": ErrorResponse, "description": "Any other error"}
     }
+    if examples is not None:
+        by_status[200] = {"content": {"application/json": {"examples": examples}}}
     for error in _DOCUMENTED:
         status = status_of(type(error))
         entry = by_status.setdefault(status, _empty_entry(error))

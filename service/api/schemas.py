@@ -1,4 +1,4 @@
-"""Request and response bodies of all routes, with the examples that /docs shows."""
+"""Request and response bodies of all routes; their examples stand in `examples.py`."""
 
 from typing import Annotated, Any, Literal
 
@@ -37,20 +37,6 @@ class _Request(BaseModel):
 
 
 class EmbeddingsRequest(_Request):
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {"input": "A quiet room with a view of the harbour."},
-                {
-                    "input": ["How do I reset my password?", "Steps to change a password"],
-                    "model": "embedding",
-                    "dimensions": 128,
-                    "encoding_format": "base64",
-                },
-            ]
-        }
-    )
-
     input: Texts
     model: str | None = Field(None, description="default: the store's embedding model")
     encoding_format: Literal["float", "base64"] = Field(
@@ -63,15 +49,6 @@ class EmbeddingsRequest(_Request):
 
 
 class ClassifyRequest(_Request):
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {"input": "The room was spotless and the staff could not have been kinder."},
-                {"input": ["The lift is out of order again.", "Breakfast is served until ten."]},
-            ]
-        }
-    )
-
     input: Texts
     model: str | None = Field(None, description="default: the store's sentiment model")
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -69,6 +70,19 @@ async def _run(server: uvicorn.Server, listener: socket.socket, listening: threa
 
     server.startup = startup_and_tell  # type: ignore[method-assign]  # the one hook uvicorn has
     await server.serve(sockets=[listener])
+
+
+def documented_examples(server: LiveServer) -> list[tuple[str, Any, Any]]:
+    """Path, request and answer of each worked example of the OpenAPI page."""
+    found = []
+    for path, methods in server.client.get("/openapi.json").json()["paths"].items():
+        if "post" not in methods:
+            continue
+        asked = methods["post"]["requestBody"]["content"]["application/json"]["examples"]
+        answered = methods["post"]["responses"]["200"]["content"]["application/json"]["examples"]
+        assert asked.keys() == answered.keys()
+        found += [(path, asked[name]["value"], answered[name]["value"]) for name in asked]
+    return found
 
 
 @pytest.fixture(scope="module")

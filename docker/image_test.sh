@@ -6,7 +6,8 @@
 #   docker/image_test.sh        as root, on Debian with apt-get, python3 and a network for packages
 #
 # ENCSERVE_IMAGE_CACHE  where the base and the layers are kept between runs
-#                       [default: $XDG_CACHE_HOME/encserve-image]; remove it to start afresh
+#                       [default: $XDG_CACHE_HOME/encserve-image]; about 9 GB, as each layer is a
+#                       whole copy; remove it to start afresh
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -175,7 +176,7 @@ build() { # target, tag
     with_pip_settings "${BUILDAH[@]}" bud --isolation chroot --format docker --layers --pull-never \
         --secret id=pip-conf,src="$work/pip/pip.conf" --volume "$work/mnt:/mnt:ro" \
         --build-arg BASE_IMAGE="$BASE" \
-        --label org.opencontainers.image.version="$(sed -n 's/^version = "\(.*\)"$/\1/p' pyproject.toml)" \
+        --build-arg VERSION="$(sed -n 's/^version = "\(.*\)"$/\1/p' pyproject.toml)" \
         --target "$1" --tag "$2" --file docker/Dockerfile . \
         >"$work/build-$1.log" 2>&1 ||
         { tail -n 60 "$work/build-$1.log" >&2; fail "target $1 did not build"; }
@@ -218,7 +219,7 @@ contained() { # container, options of buildah run, --, command
     shift
     # shellcheck disable=SC2016  # the shell inside expands it
     bh run --isolation chroot --user 0:0 --cap-add CAP_SYS_ADMIN \
-        --mount type=tmpfs,destination=/tmp "${options[@]}" "$name" -- sh -euc '
+        --mount type=tmpfs,destination=/tmp,tmpfs-size=64m,tmpfs-mode=1777 "${options[@]}" "$name" -- sh -euc '
             mount -o remount,bind,ro /
             user=$1
             shift
@@ -323,7 +324,7 @@ leaf() { # pid
 }
 
 check_process() {
-    local status=/proc/$server_pid/status
+    local written status=/proc/$server_pid/status
     [[ $(tr '\0' ' ' <"/proc/$server_pid/cmdline") == *"encserve serve "* ]] ||
         fail "process $server_pid is not the server"
     [[ $(awk '$1 == "Uid:" {print $2, $3, $4, $5}' "$status") == "$RUN_AS $RUN_AS $RUN_AS $RUN_AS" ]] ||
@@ -335,7 +336,10 @@ check_process() {
     # Not even root, that is this script, can write there: the mount itself is read-only.
     ! touch "/proc/$server_pid/root/probe" 2>/dev/null || fail "the server's root can be written"
     ! touch "/proc/$server_pid/root/models/probe" 2>/dev/null || fail "the server's /models can be written"
-    say "the server is process 1, uid $RUN_AS, without capabilities, on a read-only root"
+    # onnxruntime's telemetry would leave its device id and cache here.
+    written=$(find "/proc/$server_pid/root/tmp" -type f)
+    [[ -z $written ]] || fail "the server has written $written"
+    say "the server is process 1, uid $RUN_AS, without capabilities, on a read-only root, and wrote no file"
 }
 
 check_answers() {

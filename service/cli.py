@@ -20,11 +20,11 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 
 Store = Annotated[
     Path | None,
-    typer.Option(help="Folder of the models.  [env: ENCSERVE_MODEL_STORE] [default: model_store]"),
+    typer.Option(help="Folder of the models. (env ENCSERVE_MODEL_STORE, default model_store)"),
 ]
 Base = Annotated[
     str | None,
-    typer.Option(help="Base encoder: a folder or a Hugging Face id.  [default: all-MiniLM-L6-v2]"),
+    typer.Option(help="Base encoder: a folder or a Hugging Face id. (default all-MiniLM-L6-v2)"),
 ]
 
 
@@ -40,16 +40,16 @@ def main() -> None:
 
 @app.command()
 def serve(
-    host: Annotated[str | None, typer.Option(help="Address.  [env: ENCSERVE_HOST]")] = None,
-    port: Annotated[int | None, typer.Option(help="0: a free one.  [env: ENCSERVE_PORT]")] = None,
+    host: Annotated[str | None, typer.Option(help="Address. (env ENCSERVE_HOST)")] = None,
+    port: Annotated[int | None, typer.Option(help="0: a free one. (env ENCSERVE_PORT)")] = None,
     model_store: Store = None,
     models: Annotated[
-        str | None, typer.Option(help="Names, comma-separated.  [env: ENCSERVE_MODELS]")
+        str | None, typer.Option(help="Names, comma-separated. (env ENCSERVE_MODELS)")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(help="Runs side by side.  [env: ENCSERVE_WORKERS]")
+        int | None, typer.Option(help="Runs side by side. (env ENCSERVE_WORKERS)")
     ] = None,
-    log_level: Annotated[str | None, typer.Option(help="[env: ENCSERVE_LOG_LEVEL]")] = None,
+    log_level: Annotated[str | None, typer.Option(help="(env ENCSERVE_LOG_LEVEL)")] = None,
 ) -> None:
     """Serve the published models over HTTP. `encserve settings` lists every setting."""
     settings = _settings(
@@ -120,7 +120,7 @@ def finetune(
     name: Annotated[str, typer.Argument(help="Name to publish the classifier under.")],
     data: Annotated[
         Path | None,
-        typer.Option(help="Labelled .tsv or .csv.  [default: the project's sentiment corpus]"),
+        typer.Option(help="Labelled .tsv or .csv. (default: the project's sentiment corpus)"),
     ] = None,
     text_column: Annotated[str, typer.Option(help="Column of the texts.")] = "text",
     label_column: Annotated[str, typer.Option(help="Column of the labels.")] = "label",

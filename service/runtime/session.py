@@ -1,14 +1,20 @@
 """onnxruntime sessions: the options that serve, and one run from token ids to checked rows."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 
 from service.errors import InferenceFailed, ModelCorrupt, NonFiniteOutput
 from service.runtime.packing import PACKED_INPUTS, pack
+
+# From its import on, onnxruntime stores a device id in the home folder and reports to its makers.
+# Nothing but this variable prevents both, and it is read at that import.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+import onnxruntime  # noqa: E402
 
 
 def open_session(model: Path) -> onnxruntime.InferenceSession:

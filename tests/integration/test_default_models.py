@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -68,10 +67,7 @@ def test_both_models_are_published_whole_and_proven_equal(store: Path) -> None:
 
 def test_second_bootstrap_trains_nothing(store: Path) -> None:
     before = ModelRepository(store).resolve("sentiment")
-    started_s = time.perf_counter()
     assert bootstrap(store) == ""
-    # Not a speed test: training takes minutes, looking takes less than this even when loaded.
-    assert time.perf_counter() - started_s < 20
     assert ModelRepository(store).resolve("sentiment") == before
 
 

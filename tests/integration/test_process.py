@@ -22,9 +22,10 @@ READY = re.compile(r"encserve is ready on (http://127\.0\.0\.1:\d+); try: (curl 
 class Process:
     """`encserve serve` on a free port; output is collected line by line."""
 
-    def __init__(self, store: Path) -> None:
+    def __init__(self, store: Path, env: dict[str, str] | None = None) -> None:
         self.popen = subprocess.Popen(
             [*ENCSERVE, "serve", "--port", "0", "--model-store", str(store)],
+            env=env,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -110,6 +111,21 @@ def test_text_of_a_caller_is_in_no_log_line_and_no_metric(process: Process) -> N
     assert canary not in httpx2.get(f"{url}/metrics").text
     process.end(signal.SIGTERM)
     assert canary not in process.output
+
+
+def test_server_writes_no_file_of_its_own_and_keeps_no_device_id(
+    tmp_path: Path, tiny_store: Path
+) -> None:
+    # Bare variables: on a machine that calls itself CI, onnxruntime would not report anyway.
+    bare = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
+    process = Process(tiny_store, env=bare)
+    try:
+        url = process.announced()[1]
+        assert httpx2.post(f"{url}/v1/sentiment", json={"input": "good"}).status_code == 200
+        process.end(signal.SIGTERM)
+    finally:
+        process.close()
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:

@@ -94,7 +94,7 @@ def export_onnx(model: TaskModel, path: Path) -> None:
     """Write `model` in the packed layout: any number of texts, tokens and lengths.
 
     The traced sample holds two texts of different length, so that no size is taken for a
-    constant. Why the TorchScript exporter: docs/decisions/0001-packed-encoder.md.
+    constant. Why the TorchScript exporter: docs/decisions/0001-torchscript-exporter.md.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=DeprecationWarning)

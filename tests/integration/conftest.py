@@ -1,7 +1,11 @@
-"""A real server on loopback, in a thread of its own, and a real HTTP client."""
+"""A real server on loopback, in a thread or a process of its own, and a real HTTP client."""
 
 import asyncio
+import re
+import signal
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +22,9 @@ from service.api.app import create_app
 from service.engine import load_engines
 from service.metrics import Metrics
 from service.settings import load_settings
+
+ENCSERVE = [sys.executable, "-m", "service.cli"]
+READY = re.compile(r"encserve is ready on (http://127\.0\.0\.1:\d+); try: (curl .*)")
 
 
 @dataclass(frozen=True)
@@ -98,3 +105,59 @@ def start_server(tiny_store: Path) -> Iterator[ServerFactory]:
 
     with ExitStack() as stack:
         yield lambda **settings: stack.enter_context(live_server(tiny_store, **settings))
+
+
+class Process:
+    """`encserve serve` on a free port; output is collected line by line."""
+
+    def __init__(self, store: Path, env: dict[str, str] | None = None) -> None:
+        self.popen = subprocess.Popen(
+            [*ENCSERVE, "serve", "--port", "0", "--model-store", str(store)],
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.lines: list[str] = []
+        self._ready = threading.Event()
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.popen.stdout
+        for line in self.popen.stdout:
+            self.lines.append(line)
+            if READY.search(line):
+                self._ready.set()
+        self._ready.set()
+
+    @property
+    def output(self) -> str:
+        return "".join(self.lines)
+
+    def announced(self) -> re.Match[str]:
+        assert self._ready.wait(timeout=30)
+        found = READY.search(self.output)
+        assert found, self.output
+        return found
+
+    def end(self, sent: signal.Signals) -> int:
+        self.popen.send_signal(sent)
+        status = self.popen.wait(timeout=30)
+        self._reader.join(timeout=10)
+        return status
+
+    def close(self) -> None:
+        if self.popen.poll() is None:
+            self.popen.kill()
+        self.popen.wait()
+        self._reader.join()
+        assert self.popen.stdout
+        self.popen.stdout.close()
+
+
+@pytest.fixture
+def process(tiny_store: Path) -> Iterator[Process]:
+    started = Process(tiny_store)
+    yield started
+    started.close()

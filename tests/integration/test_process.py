@@ -2,77 +2,16 @@
 
 import json
 import os
-import re
+import shutil
 import signal
 import subprocess
-import sys
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2
 import pytest
 
 from service.store.repository import ModelRepository
-
-ENCSERVE = [sys.executable, "-m", "service.cli"]
-READY = re.compile(r"encserve is ready on (http://127\.0\.0\.1:\d+); try: (curl .*)")
-
-
-class Process:
-    """`encserve serve` on a free port; output is collected line by line."""
-
-    def __init__(self, store: Path, env: dict[str, str] | None = None) -> None:
-        self.popen = subprocess.Popen(
-            [*ENCSERVE, "serve", "--port", "0", "--model-store", str(store)],
-            env=env,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self.lines: list[str] = []
-        self._ready = threading.Event()
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self.popen.stdout
-        for line in self.popen.stdout:
-            self.lines.append(line)
-            if READY.search(line):
-                self._ready.set()
-        self._ready.set()
-
-    @property
-    def output(self) -> str:
-        return "".join(self.lines)
-
-    def announced(self) -> re.Match[str]:
-        assert self._ready.wait(timeout=30)
-        found = READY.search(self.output)
-        assert found, self.output
-        return found
-
-    def end(self, sent: signal.Signals) -> int:
-        self.popen.send_signal(sent)
-        status = self.popen.wait(timeout=30)
-        self._reader.join(timeout=10)
-        return status
-
-    def close(self) -> None:
-        if self.popen.poll() is None:
-            self.popen.kill()
-        self.popen.wait()
-        self._reader.join()
-        assert self.popen.stdout
-        self.popen.stdout.close()
-
-
-@pytest.fixture
-def process(tiny_store: Path) -> Iterator[Process]:
-    started = Process(tiny_store)
-    yield started
-    started.close()
+from tests.integration.conftest import ENCSERVE, Process
 
 
 def test_announced_curl_command_works_as_printed(process: Process) -> None:
@@ -146,8 +85,6 @@ def test_empty_store_is_one_clear_line_and_not_a_traceback(tmp_path: Path) -> No
 
 
 def test_damaged_model_is_refused_at_the_start(tmp_path: Path, tiny_store: Path) -> None:
-    import shutil
-
     store = tmp_path / "store"
     shutil.copytree(tiny_store, store)
     with ModelRepository(store).resolve("sentiment").file("model.onnx").open("r+b") as file:

@@ -7,9 +7,10 @@ import sys
 TIMEOUT_S = 2.0
 
 # Not urllib: it would ask a proxy that the environment names.
-connection = http.client.HTTPConnection(
-    "127.0.0.1", int(os.environ.get("ENCSERVE_PORT", "8080")), timeout=TIMEOUT_S
-)
+port = os.environ.get("ENCSERVE_PORT", "8080")
+# Kubernetes sets it to tcp://… beside a Service of that name; the server passes over that too.
+port = "8080" if port.startswith("tcp://") else port
+connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=TIMEOUT_S)
 try:
     connection.request("GET", "/readyz")
     response = connection.getresponse()

@@ -1,41 +1,36 @@
-"""One loaded model version: texts -> tokens -> batcher -> answers; and the registry of engines."""
+"""One loaded model version: texts -> tokens -> batcher -> answers."""
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from service.batching.batcher import Batcher
+from service.batching.queue import Priority
 from service.batching.workers import WorkerPool
 from service.errors import (
     BlankText,
     DeadlineExceeded,
     EmptyInput,
     InvalidDimensions,
-    ModelNotFound,
     TextTooLong,
     TooManyTexts,
-    UnknownModel,
-    WrongTask,
 )
 from service.metrics import Metrics
-from service.runtime.cpus import available_cpus
 from service.runtime.outputs import softmax, truncate_dimensions
-from service.runtime.session import PackedEncoder, open_session
 from service.runtime.tokenizer import Tokenized, Tokenizer
 from service.settings import Settings
-from service.store.manifest import TOKENIZER_FILE, Manifest, Task
-from service.store.repository import ModelRepository, PublishedModel, verify
+from service.store.manifest import Manifest
 
 FloatArray = npt.NDArray[np.float32]
 
 # Tokenizing about this much text takes a millisecond, the most the event loop is held for.
 INLINE_TOKENIZE_CHARS = 2_000
-
-DEFAULT_MODELS: Mapping[Task, str] = {"embedding": "embedding", "classification": "sentiment"}
+# Longer requests are tokenized in portions, so that they take turns and end when callers leave.
+TOKENIZE_PORTION_CHARS = 16_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +53,14 @@ class Engine:
         manifest: Manifest,
         tokenizer: Tokenizer,
         batcher: Batcher[FloatArray],
+        pool: WorkerPool,
         metrics: Metrics,
         settings: Settings,
     ) -> None:
         self.manifest = manifest
         self._tokenizer = tokenizer
         self._batcher = batcher
+        self._pool = pool
         self._metrics = metrics
         self._settings = settings
 
@@ -74,9 +71,19 @@ class Engine:
     @property
     def ready(self) -> bool:
         """True from the start of the workers until they stop; the warm-up came before."""
-        return self._batcher.serving
+        return self._batcher.serving and not self.broken
 
-    async def embed(self, texts: Sequence[str], dimensions: int | None = None) -> Answer:
+    @property
+    def broken(self) -> bool:
+        """True once a worker has died: only a new process helps."""
+        return self._batcher.broken
+
+    async def embed(
+        self,
+        texts: Sequence[str],
+        dimensions: int | None = None,
+        priority: Priority = Priority.INTERACTIVE,
+    ) -> Answer:
         """One vector a text, [n, dimensions or width] float32.
 
         Raises:
@@ -90,14 +97,16 @@ class Engine:
                 f"dimensions must be from 1 to {self.manifest.width} for model {self.name!r}",
                 param="dimensions",
             )
-        answer = await self._encode(texts)
+        answer = await self._encode(texts, priority)
         if dimensions is None:
             return answer
         return Answer(truncate_dimensions(answer.rows, dimensions), answer.tokens, answer.truncated)
 
-    async def classify(self, texts: Sequence[str]) -> Answer:
+    async def classify(
+        self, texts: Sequence[str], priority: Priority = Priority.INTERACTIVE
+    ) -> Answer:
         """One probability a label, [n, labels] float32; each row sums to 1. Raises as `embed`."""
-        answer = await self._encode(texts)
+        answer = await self._encode(texts, priority)
         scores = softmax(answer.rows)
         for winner in scores.argmax(axis=-1).tolist():
             self._metrics.predictions.labels(self.name, self.manifest.labels[winner]).inc()
@@ -107,16 +116,22 @@ class Engine:
         """Start the workers; needs a running event loop."""
         self._batcher.start()
 
-    async def close(self) -> None:
-        await self._batcher.close(self._settings.shutdown_grace_s)
+    async def close(self, grace_s: float) -> None:
+        """Finish what was accepted within `grace_s`; whoever still waits then gets ShuttingDown."""
+        await self._batcher.close(grace_s)
 
-    async def _encode(self, texts: Sequence[str]) -> Answer:
+    async def _encode(self, texts: Sequence[str], priority: Priority) -> Answer:
         self._check(texts)
+        # A full queue is seen before the work of tokenizing, not after.
+        self._batcher.admit(len(texts))
         timeout_s = self._settings.request_timeout_s
+        deadline_s = time.perf_counter() + timeout_s
         try:
             async with asyncio.timeout(timeout_s):
                 tokenized = await self._tokenize(texts)
-                rows = await self._batcher.submit([text.token_ids for text in tokenized])
+                rows = await self._batcher.submit(
+                    [text.token_ids for text in tokenized], priority=priority, deadline_s=deadline_s
+                )
         except TimeoutError as error:
             raise DeadlineExceeded(
                 f"no answer within {timeout_s:g} s (ENCSERVE_REQUEST_TIMEOUT_S): "
@@ -127,21 +142,26 @@ class Engine:
         return Answer(np.stack(rows), [len(text.token_ids) for text in tokenized], truncated)
 
     async def _tokenize(self, texts: Sequence[str]) -> list[Tokenized]:
+        tokenized: list[Tokenized] = []
         with self._metrics.stage(self.name, "tokenize"):
             if sum(map(len, texts)) <= INLINE_TOKENIZE_CHARS:
-                return self._tokenizer.encode(texts)
-            return await asyncio.to_thread(self._tokenizer.encode, texts)
+                tokenized = self._tokenizer.encode(texts)
+            else:
+                for portion in _portions(texts, TOKENIZE_PORTION_CHARS):
+                    tokenized += await self._pool.run_aside(self._tokenizer.encode, portion)
+        for index, text in enumerate(tokenized):
+            if text.blank:
+                raise BlankText(
+                    "the text has nothing that the model's tokenizer keeps", param=f"input[{index}]"
+                )
+        return tokenized
 
     def _check(self, texts: Sequence[str]) -> None:
         if not texts:
             raise EmptyInput("input is empty: send at least one text", param="input")
         most = self._settings.max_texts_per_request
         if len(texts) > most:
-            raise TooManyTexts(
-                f"the request has {len(texts)} texts, the limit is {most}: "
-                "send fewer at a time, or raise ENCSERVE_MAX_TEXTS_PER_REQUEST",
-                param="input",
-            )
+            raise TooManyTexts(len(texts), most)
         for index, text in enumerate(texts):
             if not text or text.isspace():
                 raise BlankText("the text is empty or blank", param=f"input[{index}]")
@@ -154,115 +174,14 @@ class Engine:
                 )
 
 
-class EngineRegistry:
-    """The engines of this process by model name, and the threads that they share."""
-
-    def __init__(self, engines: Sequence[Engine], pool: WorkerPool) -> None:
-        self._engines = {engine.name: engine for engine in engines}
-        self._pool = pool
-
-    def __iter__(self) -> Iterator[Engine]:
-        return iter(self._engines.values())
-
-    @property
-    def ready(self) -> bool:
-        return all(engine.ready for engine in self)
-
-    def get(self, name: str) -> Engine:
-        """The engine of model `name`.
-
-        Raises:
-            UnknownModel: no such model is loaded; the message lists those that are.
-        """
-        engine = self._engines.get(name)
-        if engine is None:
-            raise UnknownModel(f"no such model; loaded are {self._names()}", param="model")
-        return engine
-
-    def for_task(self, task: Task, name: str | None) -> Engine:
-        """The model asked for; without a name the task's default, or its only model.
-
-        Raises:
-            UnknownModel: no such model, or no default among several.
-            WrongTask: the model does something else.
-        """
-        if name is None:
-            return self._default(task)
-        engine = self.get(name)
-        if engine.manifest.task != task:
-            raise WrongTask(
-                f"model {engine.name!r} does {engine.manifest.task}, this route needs {task}",
-                param="model",
-            )
-        return engine
-
-    def start(self) -> None:
-        """Start the workers of every engine; needs a running event loop."""
-        for engine in self:
-            engine.start()
-
-    async def close(self) -> None:
-        await asyncio.gather(*(engine.close() for engine in self))
-        self._pool.close()
-
-    def _default(self, task: Task) -> Engine:
-        engines = [engine for engine in self if engine.manifest.task == task]
-        named = [engine for engine in engines if engine.name == DEFAULT_MODELS[task]]
-        if len(named or engines) != 1:
-            raise UnknownModel(f"name a {task} model; loaded are {self._names()}", param="model")
-        return (named or engines)[0]
-
-    def _names(self) -> str:
-        return ", ".join(self._engines) or "none"
-
-
-def load_engines(settings: Settings, metrics: Metrics) -> EngineRegistry:
-    """Load every model of the store, or those that the settings name, in parallel.
-
-    Raises:
-        ModelNotFound: the store is empty or lacks a named model.
-        ModelCorrupt, ManifestInvalid: published files are not what they should be.
-    """
-    repository = ModelRepository(settings.model_store)
-    names = settings.models or tuple(repository.names())
-    if not names:
-        raise ModelNotFound(
-            f"no models in {settings.model_store}: make the default models with "
-            "`encserve bootstrap`, or name another store with ENCSERVE_MODEL_STORE"
-        )
-    pool = WorkerPool(settings.workers or available_cpus())
-    models = [repository.resolve(name) for name in names]
-    with ThreadPoolExecutor() as threads:
-        engines = list(threads.map(lambda m: load_engine(m, pool, settings, metrics), models))
-    return EngineRegistry(engines, pool)
-
-
-def load_engine(
-    model: PublishedModel, pool: WorkerPool, settings: Settings, metrics: Metrics
-) -> Engine:
-    """Verify one published version, warm it up and build its engine, not yet started."""
-    verify(model)
-    manifest = model.manifest
-    tokenizer = Tokenizer(model.file(TOKENIZER_FILE), manifest.max_tokens)
-    encoder = PackedEncoder(
-        open_session(model.file(manifest.default_file)), manifest.output, manifest.width
-    )
-    _warm_up(encoder, tokenizer, manifest.max_tokens)
-    batcher: Batcher[FloatArray] = Batcher(
-        encoder,
-        pool,
-        metrics,
-        model=manifest.name,
-        max_batch_tokens=settings.max_batch_tokens,
-        max_queue_tokens=settings.max_queue_tokens,
-    )
-    metrics.declare_model(
-        manifest.name, manifest.version, manifest.task, manifest.default_variant, manifest.labels
-    )
-    return Engine(manifest, tokenizer, batcher, metrics, settings)
-
-
-def _warm_up(encoder: PackedEncoder, tokenizer: Tokenizer, max_tokens: int) -> None:
-    """Answer one short text and one of the longest, before anyone waits; a bad model fails here."""
-    for text in tokenizer.encode(["warm up", "warm up " * max_tokens]):
-        encoder([text.token_ids])
+def _portions(texts: Sequence[str], max_chars: int) -> Iterator[list[str]]:
+    """The texts in their order, in lists of at most `max_chars` or one longer text."""
+    portion: list[str] = []
+    chars = 0
+    for text in texts:
+        if portion and chars + len(text) > max_chars:
+            yield portion
+            portion, chars = [], 0
+        portion.append(text)
+        chars += len(text)
+    yield portion

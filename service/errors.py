@@ -2,7 +2,7 @@
 
     EncserveError
     ├── InvalidRequest          the caller can mend it
-    │   ├── InvalidJson · InvalidField · UnsupportedMediaType · BodyTooLarge
+    │   ├── InvalidJson · InvalidField · UnsupportedMediaType · BodyTooLarge · BodyTooSlow
     │   ├── EmptyInput · BlankText · TooManyTexts · TextTooLong · TooManyTokens
     │   ├── InvalidDimensions · WrongTask · TokenIdsNotAccepted
     │   └── UnknownModel
@@ -55,6 +55,10 @@ class BodyTooLarge(InvalidRequest):
     code = "body_too_large"
 
 
+class BodyTooSlow(InvalidRequest):
+    code = "body_too_slow"
+
+
 class EmptyInput(InvalidRequest):
     code = "empty_input"
 
@@ -65,6 +69,13 @@ class BlankText(InvalidRequest):
 
 class TooManyTexts(InvalidRequest):
     code = "too_many_texts"
+
+    def __init__(self, texts: int, limit: int) -> None:
+        super().__init__(
+            f"the request has {texts} texts, the limit is {limit}: "
+            "send fewer at a time, or raise ENCSERVE_MAX_TEXTS_PER_REQUEST",
+            param="input",
+        )
 
 
 class TextTooLong(InvalidRequest):

@@ -11,6 +11,8 @@ DURATION_BUCKETS_S = (
     0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.075,
     0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
 )  # fmt: skip
+# Codes of the errors that refuse a request which another moment would have taken.
+REJECTIONS = ("overloaded", "shutting_down", "deadline_exceeded")
 BATCH_TEXTS_BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 BATCH_TOKENS_BUCKETS = (8, 16, 32, 64, 96, 128, 192, 256, 384, 512, 1024, 2048, 4096)
 
@@ -40,6 +42,16 @@ class Metrics:
             buckets=DURATION_BUCKETS_S,
             registry=registry,
         )
+        self.texts = Counter(
+            "encserve_texts",
+            "Texts accepted, by where the answer comes from: computed, in_flight (another caller "
+            "waits for the same), cached.",
+            ["model", "source"],
+            registry=registry,
+        )
+        self.cache_bytes = Gauge(
+            "encserve_cache_bytes", "Size of the cache of answers.", registry=registry
+        )
         self.queue_texts = Gauge(
             "encserve_queue_texts", "Texts waiting for a batch.", ["model"], registry=registry
         )
@@ -62,7 +74,7 @@ class Metrics:
         )
         self.rejected_requests = Counter(
             "encserve_rejected_requests",
-            "Requests refused for want of capacity, by reason.",
+            "Requests refused for want of capacity or time, by the error's code.",
             ["model", "reason"],
             registry=registry,
         )
@@ -91,7 +103,10 @@ class Metrics:
         """Start the model's series at zero: a counter that appears late hides its first rise."""
         self.model_info.labels(model, version, task, variant).set(1)
         self.truncated_texts.labels(model)
-        self.rejected_requests.labels(model, "queue_full")
+        for source in ("computed", "in_flight", "cached"):
+            self.texts.labels(model, source)
+        for reason in REJECTIONS:
+            self.rejected_requests.labels(model, reason)
         for label in labels:
             self.predictions.labels(model, label)
 

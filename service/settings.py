@@ -9,6 +9,9 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 ENV_PREFIX = "ENCSERVE_"
+DEFAULT_PORT = 8080
+# The other variables that Kubernetes sets for a Service called encserve.
+_SERVICE_LINKS = (ENV_PREFIX + "SERVICE_", ENV_PREFIX + "PORT_")
 
 
 class Settings(BaseSettings):
@@ -16,8 +19,10 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="forbid")
 
-    host: str = Field("127.0.0.1", description="address to listen on")
-    port: int = Field(8080, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
+    port: int = Field(
+        DEFAULT_PORT, ge=0, le=65535, description="port to listen on; 0 takes a free one"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="least severe log lines that are written"
     )
@@ -35,18 +40,30 @@ class Settings(BaseSettings):
     max_queue_tokens: int = Field(
         131_072, ge=1, description="tokens that may wait for one model before requests get 429"
     )
+    cache_bytes: int = Field(
+        64 * 2**20, ge=0, description="answers kept for texts that come again; 0 keeps none"
+    )
     request_timeout_s: float = Field(
-        60.0, gt=0, allow_inf_nan=False, description="time after which a request gets 504"
+        60.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="time for a request, its reading included, before it gets 504",
     )
     shutdown_grace_s: int = Field(
         20, ge=0, description="time that requests in flight get to finish after SIGTERM"
     )
 
-    max_body_bytes: int = Field(8 * 2**20, ge=1, description="largest request body")
+    max_body_bytes: int = Field(4 * 2**20, ge=1, description="largest request body")
     max_texts_per_request: int = Field(2048, ge=1, description="most texts in one request")
     max_text_chars: int = Field(
         100_000, ge=1, description="longest text; a model reads less and says that it truncated"
     )
+
+    @field_validator("port", mode="before")
+    @classmethod
+    def _pass_over_a_service_link(cls, port: object) -> object:
+        # Kubernetes sets it so in every pod beside a Service that is called encserve.
+        return DEFAULT_PORT if isinstance(port, str) and port.startswith("tcp://") else port
 
     @field_validator("models", mode="before")
     @classmethod
@@ -81,4 +98,8 @@ def load_settings(**overrides: Any) -> Settings:
 
 
 def _encserve_variables(environ: Mapping[str, str]) -> list[str]:
-    return [name for name in environ if name.upper().startswith(ENV_PREFIX)]
+    return [
+        name
+        for name in environ
+        if name.upper().startswith(ENV_PREFIX) and not name.startswith(_SERVICE_LINKS)
+    ]

@@ -10,8 +10,8 @@ from service import __version__
 from service.api import classify, openai, ops
 from service.api.errors import install_error_handlers
 from service.api.observe import ObserveRequests
-from service.engine import EngineRegistry
 from service.metrics import Metrics
+from service.registry import EngineRegistry
 from service.settings import Settings
 
 DESCRIPTION = """
@@ -22,7 +22,7 @@ setting that moves it.
 
 
 def create_app(settings: Settings, engines: EngineRegistry, metrics: Metrics) -> FastAPI:
-    """The application around loaded engines; entering its lifespan starts and warms them."""
+    """The application around loaded engines; entering its lifespan starts their workers."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -38,6 +38,8 @@ def create_app(settings: Settings, engines: EngineRegistry, metrics: Metrics) ->
         version=__version__,
         description=DESCRIPTION,
         redoc_url=None,
+        # A redirect would name the host that the caller claims, and lose the body.
+        redirect_slashes=False,
         lifespan=lifespan,
     )
     app.state.settings = settings

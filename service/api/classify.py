@@ -13,7 +13,15 @@ from service.api.examples import (
     SENTIMENT_RESPONSES,
 )
 from service.api.requests import StrictRoute
-from service.api.routing import as_list, documented_responses, json_response, select_engine, usage
+from service.api.routing import (
+    PriorityHeader,
+    as_list,
+    documented_responses,
+    json_response,
+    priority_of,
+    select_engine,
+    usage,
+)
 from service.api.schemas import ClassifyRequest, ClassifyResponse, SentimentResponse
 from service.engine import Answer, Engine
 from service.errors import WrongTask
@@ -29,10 +37,12 @@ router = APIRouter(route_class=StrictRoute, tags=["Classification"])
     responses=documented_responses(CLASSIFY_RESPONSES),
 )
 async def classify(
-    body: Annotated[ClassifyRequest, Body(openapi_examples=CLASSIFY_REQUESTS)], request: Request
+    body: Annotated[ClassifyRequest, Body(openapi_examples=CLASSIFY_REQUESTS)],
+    request: Request,
+    priority: PriorityHeader = "interactive",
 ) -> Response:
     engine = select_engine(request, "classification", body.model)
-    answer = await engine.classify(as_list(body.input))
+    answer = await engine.classify(as_list(body.input), priority_of(priority))
     entries = [
         _entry(engine, answer, index) | {"truncated": truncated}
         for index, truncated in enumerate(answer.truncated)
@@ -47,7 +57,9 @@ async def classify(
     responses=documented_responses(SENTIMENT_RESPONSES),
 )
 async def sentiment(
-    body: Annotated[ClassifyRequest, Body(openapi_examples=SENTIMENT_REQUESTS)], request: Request
+    body: Annotated[ClassifyRequest, Body(openapi_examples=SENTIMENT_REQUESTS)],
+    request: Request,
+    priority: PriorityHeader = "interactive",
 ) -> Response:
     engine = select_engine(request, "classification", body.model)
     labels = engine.manifest.labels
@@ -56,7 +68,7 @@ async def sentiment(
             f"model {engine.name!r} has no labels 'negative' and 'positive': use /v1/classify",
             param="model",
         )
-    answer = await engine.classify(as_list(body.input))
+    answer = await engine.classify(as_list(body.input), priority_of(priority))
     moods = compound(answer.rows, labels)
     entries = [
         _entry(engine, answer, index) | {"compound": mood, "truncated": answer.truncated[index]}

@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 STATUS: dict[type[EncserveError], int] = {
     errors.InvalidRequest: 400,
     errors.UnknownModel: 404,
+    errors.BodyTooSlow: 408,
     errors.BodyTooLarge: 413,
     errors.UnsupportedMediaType: 415,
     errors.Overloaded: 429,
@@ -120,11 +121,7 @@ async def _on_unexpected_error(request: Request, error: Exception) -> Response:
 def field_error(found: Sequence[Any]) -> InvalidField:
     """The first of pydantic's errors in our words; names of unknown fields are not repeated."""
     first = found[0]
-    location = [part for part in first["loc"] if part != "body"]
-    if first["type"] == "extra_forbidden":
-        return InvalidField("an unknown field: GET /docs shows those that the route takes")
-    if not location:
-        return InvalidField("the body must be a JSON object")
+    location = [part for part in first["loc"] if part not in ("body", "header")]
     param = ".".join(map(str, location))
     if first["type"] == "missing":
         return InvalidField(f"the field {param!r} is required", param=param)

@@ -1,9 +1,13 @@
-"""Counts and times every request at the outermost layer, so that no path can miss or double it."""
+"""Counts and times every request at the outermost layer, so that no route can miss or double it."""
 
+import asyncio
 import time
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.api.errors import error_response
+from service.errors import ShuttingDown
 from service.metrics import Metrics
 
 
@@ -19,19 +23,33 @@ class ObserveRequests:
             await self._app(scope, receive, send)
             return
         state = scope.setdefault("state", {})
+        status = 0
+
+        async def send_noting_status(message: Message) -> None:
+            nonlocal status
+            status = message.get("status", status)
+            await send(message)
+
         started_s = time.perf_counter()
         try:
-            await self._app(scope, receive, send)
-        except Exception:
-            state["outcome"] = "internal_error"
-            raise
+            await self._app(scope, receive, send_noting_status)
+        except asyncio.CancelledError:
+            # uvicorn cancels what still runs when the grace after SIGTERM is over.
+            if not status:
+                await _answer_shutting_down(scope, receive, send_noting_status)
         finally:
-            self._observe(scope, time.perf_counter() - started_s)
+            unnoted = "ok" if 0 < status < 400 else "internal_error"
+            outcome = state.get("outcome", unnoted)
+            self._observe(scope, outcome, time.perf_counter() - started_s)
 
-    def _observe(self, scope: Scope, duration_s: float) -> None:
+    def _observe(self, scope: Scope, outcome: str, duration_s: float) -> None:
         # A path that matched no route is not a label: anyone could invent thousands.
         endpoint = getattr(scope.get("route"), "path", "other")
         model = scope["state"].get("model", "")
-        outcome = scope["state"].get("outcome", "ok")
         self._metrics.requests.labels(endpoint, model, outcome).inc()
         self._metrics.request_duration.labels(endpoint, model).observe(duration_s)
+
+
+async def _answer_shutting_down(scope: Scope, receive: Receive, send: Send) -> None:
+    error = ShuttingDown("the server is shutting down: send the request again later")
+    await error_response(Request(scope), error)(scope, receive, send)

@@ -11,10 +11,12 @@ from starlette.responses import Response
 from service.api.examples import EMBEDDINGS_REQUESTS, EMBEDDINGS_RESPONSES
 from service.api.requests import StrictRoute
 from service.api.routing import (
+    PriorityHeader,
     as_list,
     documented_responses,
     engines_of,
     json_response,
+    priority_of,
     select_engine,
     usage,
 )
@@ -31,10 +33,12 @@ router = APIRouter(route_class=StrictRoute, tags=["OpenAI"])
     responses=documented_responses(EMBEDDINGS_RESPONSES),
 )
 async def create_embeddings(
-    body: Annotated[EmbeddingsRequest, Body(openapi_examples=EMBEDDINGS_REQUESTS)], request: Request
+    body: Annotated[EmbeddingsRequest, Body(openapi_examples=EMBEDDINGS_REQUESTS)],
+    request: Request,
+    priority: PriorityHeader = "interactive",
 ) -> Response:
     engine = select_engine(request, "embedding", body.model)
-    answer = await engine.embed(as_list(body.input), body.dimensions)
+    answer = await engine.embed(as_list(body.input), body.dimensions, priority_of(priority))
     encode = _base64 if body.encoding_format == "base64" else _identity
     return json_response(
         {

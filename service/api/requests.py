@@ -1,7 +1,7 @@
 """Reading a request: bounded, strictly parsed, and given up when its caller is gone."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, KeysView
 from typing import Any
 
 import orjson
@@ -11,7 +11,14 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope
 
 from service.api.errors import client_closed_request
-from service.errors import BodyTooLarge, InvalidJson, UnsupportedMediaType
+from service.errors import (
+    BodyTooLarge,
+    BodyTooSlow,
+    InvalidField,
+    InvalidJson,
+    TooManyTexts,
+    UnsupportedMediaType,
+)
 from service.settings import Settings
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -42,31 +49,43 @@ class StrictRoute(APIRoute):
         handle = super().get_route_handler()
         if self.body_field is None:
             return handle
+        fields = self.body_field.field_info.annotation.model_fields.keys()  # type: ignore[union-attr]  # every body of ours is a model
 
         async def handle_strictly(request: Request) -> Response:
             settings: Settings = request.app.state.settings
             _require_json(request)
-            body = await read_body(request, settings.max_body_bytes)
-            parsed = _ParsedRequest(request.scope, request.receive, body, parse_json(body))
+            body = await read_body(request, settings)
+            value = parse_json(body)
+            _check_size(value, fields, settings.max_texts_per_request)
+            parsed = _ParsedRequest(request.scope, request.receive, body, value)
             return await _while_connected(request, handle(parsed))
 
         return handle_strictly
 
 
-async def read_body(request: Request, max_body_bytes: int) -> bytes:
+async def read_body(request: Request, settings: Settings) -> bytes:
     """The whole body, never more than `max_body_bytes` of it in memory.
 
     Raises:
         BodyTooLarge: the declared or the received length is over the limit.
+        BodyTooSlow: it was not there after `request_timeout_s`.
     """
+    max_body_bytes, timeout_s = settings.max_body_bytes, settings.request_timeout_s
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > max_body_bytes:
         raise _too_large(max_body_bytes)
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > max_body_bytes:
-            raise _too_large(max_body_bytes)
+    try:
+        async with asyncio.timeout(timeout_s):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > max_body_bytes:
+                    raise _too_large(max_body_bytes)
+    except TimeoutError:
+        raise BodyTooSlow(
+            f"the body did not arrive within {timeout_s:g} s: send it faster, or raise "
+            "ENCSERVE_REQUEST_TIMEOUT_S"
+        ) from None
     return bytes(body)
 
 
@@ -84,6 +103,17 @@ def parse_json(body: bytes) -> object:
             f"the body is not valid JSON (character {error.pos}): it must be UTF-8, without NaN, "
             "infinity or lone surrogates"
         ) from None
+
+
+def _check_size(value: object, fields: KeysView[str], max_texts: int) -> None:
+    """Refuse at once what would take pydantic seconds to refuse, item by item."""
+    if not isinstance(value, dict):
+        raise InvalidField("the body must be a JSON object")
+    if not value.keys() <= fields:
+        raise InvalidField("an unknown field: GET /docs shows those that the route takes")
+    texts = value.get("input")
+    if isinstance(texts, list) and len(texts) > max_texts:
+        raise TooManyTexts(len(texts), max_texts)
 
 
 def _too_large(max_body_bytes: int) -> BodyTooLarge:

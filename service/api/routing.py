@@ -1,15 +1,17 @@
 """What all routes share: the engine a request means, and how answers and errors are documented."""
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import orjson
+from fastapi import Header
 from starlette.requests import Request
 from starlette.responses import Response
 
 from service.api.errors import error_body, status_of
 from service.api.examples import Examples
 from service.api.schemas import ErrorResponse
-from service.engine import Answer, Engine, EngineRegistry
+from service.batching.queue import Priority
+from service.engine import Answer, Engine
 from service.errors import (
     BlankText,
     BodyTooLarge,
@@ -20,15 +22,21 @@ from service.errors import (
     UnknownModel,
     UnsupportedMediaType,
 )
+from service.registry import EngineRegistry
 from service.store.manifest import Task
 
 TRUNCATED_HEADER = "X-Truncated-Texts"
+
+PriorityHeader = Annotated[
+    Literal["interactive", "bulk"],
+    Header(alias="X-Priority", description="bulk runs on what interactive requests leave"),
+]
 
 _DOCUMENTED = (
     InvalidField("the field 'input' is required", param="input"),
     BlankText("the text is empty or blank", param="input[0]"),
     UnknownModel("no such model; loaded are embedding, sentiment", param="model"),
-    BodyTooLarge("the body is larger than 8388608 bytes: …"),
+    BodyTooLarge("the body is larger than 4194304 bytes: …"),
     UnsupportedMediaType("send the header 'Content-Type: application/json'"),
     Overloaded("the queue is full: send the request again later", retry_after_s=1),
     DeadlineExceeded("no answer within 60 s (ENCSERVE_REQUEST_TIMEOUT_S): …"),
@@ -59,6 +67,10 @@ def json_response(content: dict[str, Any], answer: Answer) -> Response:
 def usage(answer: Answer) -> dict[str, int]:
     tokens = sum(answer.tokens)
     return {"prompt_tokens": tokens, "total_tokens": tokens}
+
+
+def priority_of(header: str) -> Priority:
+    return Priority[header.upper()]
 
 
 def as_list(texts: str | list[str]) -> list[str]:

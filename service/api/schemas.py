@@ -39,7 +39,7 @@ class _Request(BaseModel):
 class EmbeddingsRequest(_Request):
     input: Texts
     model: str | None = Field(None, description="default: the store's embedding model")
-    encoding_format: Literal["float", "base64"] = Field(
+    encoding_format: Literal["float", "base64"] | None = Field(
         "float", description="base64: little-endian float32, as OpenAI's clients ask for"
     )
     dimensions: int | None = Field(
@@ -121,6 +121,10 @@ class ModelCard(BaseModel):
 class ModelsResponse(BaseModel):
     object: Literal["list"]
     data: list[ModelCard]
+
+
+class Liveness(BaseModel):
+    live: bool
 
 
 class Readiness(BaseModel):

@@ -1,5 +1,7 @@
 """The process around the application: logging, signals, uvicorn, and one line that says ready."""
 
+import asyncio
+import ipaddress
 import logging
 import signal
 import socket
@@ -15,9 +17,12 @@ from prometheus_client import (
 )
 
 from service.api.app import create_app
-from service.engine import load_engines
 from service.metrics import Metrics
+from service.registry import EngineRegistry, load_engines
 from service.settings import Settings
+
+# After the grace, time to write the answers that say so.
+LAST_ANSWERS_S = 2
 
 
 def run_server(settings: Settings) -> None:
@@ -45,20 +50,37 @@ def run_server(settings: Settings) -> None:
         log_level=settings.log_level,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=settings.shutdown_grace_s,
+        timeout_graceful_shutdown=settings.shutdown_grace_s + LAST_ANSWERS_S,
     )
-    _Server(config).run()
+    _Server(config, engines, settings.shutdown_grace_s).run()
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, which says where to try it once it listens."""
+    """uvicorn, which says where to try it once it listens, and stops in order."""
+
+    def __init__(self, config: uvicorn.Config, engines: EngineRegistry, grace_s: float) -> None:
+        super().__init__(config)
+        self._engines = engines
+        self._grace_s = grace_s
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if not self.started:
             return
         host, port = self.servers[0].sockets[0].getsockname()[:2]
-        typer.echo(f"encserve is ready on http://{host}:{port}; try: {_try_it(host, port)}")
+        url = f"http://{_reachable(host)}:{port}"
+        typer.echo(f"encserve is ready on {url}; try: {_try_it(url, self._engines)}")
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take no new connections, answer what is in flight, fail what outlives the grace."""
+        self._engines.drain()
+        grace = asyncio.create_task(self._end_grace())
+        await super().shutdown(sockets)
+        grace.cancel()
+
+    async def _end_grace(self) -> None:
+        await asyncio.sleep(self._grace_s)
+        await self._engines.close()
 
 
 def _process_registry() -> CollectorRegistry:
@@ -69,8 +91,19 @@ def _process_registry() -> CollectorRegistry:
     return registry
 
 
-def _try_it(host: str, port: int) -> str:
-    return (
-        f"curl http://{host}:{port}/v1/sentiment -H 'Content-Type: application/json' "
-        """-d '{"input": "What a lovely day!"}'"""
-    )
+def _reachable(host: str) -> str:
+    """An address to call a server at that listens on `host`."""
+    address = ipaddress.ip_address(host)
+    if address.is_unspecified:
+        address = ipaddress.ip_address("127.0.0.1" if address.version == 4 else "::1")
+    return f"[{address}]" if address.version == 6 else str(address)
+
+
+def _try_it(url: str, engines: EngineRegistry) -> str:
+    """A command that the first loaded model answers, sentiment before others."""
+    tasks = {engine.name: engine.manifest.task for engine in engines}
+    name = "sentiment" if "sentiment" in tasks else next(iter(tasks))
+    path = {"embedding": "embeddings", "classification": "classify"}[tasks[name]]
+    path = "sentiment" if name == "sentiment" else path
+    body = f'{{"input": "What a lovely day!", "model": "{name}"}}'
+    return f"curl {url}/v1/{path} -H 'Content-Type: application/json' -d '{body}'"

@@ -1,7 +1,21 @@
 """What waits and what goes into the next batch: decisions without clock, thread or asyncio."""
 
 from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from itertools import islice
 from typing import Generic, Protocol, TypeVar
+
+# Texts looked at to find some of like length for a padded batch.
+PADDED_WINDOW_TEXTS = 64
+
+
+class Priority(IntEnum):
+    """Which requests run first; bulk runs on what interactive ones leave."""
+
+    INTERACTIVE = 0
+    BULK = 1
 
 
 class Waiting(Protocol):
@@ -11,60 +25,161 @@ class Waiting(Protocol):
     def tokens(self) -> int: ...
 
     @property
-    def abandoned(self) -> bool:
-        """True once nobody wants the answer any more."""
+    def wanted(self) -> bool:
+        """False once nobody waits for the answer, or a worker is at it already."""
+        ...
+
+    @property
+    def deadline_s(self) -> float:
+        """When the answer is worth nothing any more, on the clock of `take`."""
         ...
 
 
 ItemT = TypeVar("ItemT", bound=Waiting)
+_Request = deque[ItemT]
+_Lane = deque[_Request[ItemT]]
+
+
+@dataclass
+class Taken(Generic[ItemT]):
+    """The next batch, and texts found too old to be computed."""
+
+    batch: list[ItemT] = field(default_factory=list)
+    expired: list[ItemT] = field(default_factory=list)
+
+
+@dataclass
+class _Lanes(Generic[ItemT]):
+    """The requests of one priority: those that fit one batch, and those that need several."""
+
+    short: _Lane[ItemT] = field(default_factory=deque)
+    long: _Lane[ItemT] = field(default_factory=deque)
+    short_was_first: bool = False
+
+    def in_turn(self) -> tuple[_Lane[ItemT], _Lane[ItemT]]:
+        return (self.long, self.short) if self.short_was_first else (self.short, self.long)
+
+
+@dataclass(slots=True)
+class _Place(Generic[ItemT]):
+    """A text and where it stands: the `index`-th request of a lane."""
+
+    lanes: _Lanes[ItemT]
+    lane: _Lane[ItemT]
+    index: int
+    request: _Request[ItemT]
+    item: ItemT
 
 
 class TokenQueue(Generic[ItemT]):
-    """First come, first served, in batches of at most a number of tokens."""
+    """Batches within a token budget, fair among requests.
 
-    def __init__(self) -> None:
-        self._items: deque[ItemT] = deque()
-        self._tokens = 0
+    Interactive requests run before bulk ones. Requests that fit one batch stand in a short lane,
+    first come first served; larger ones stand in a long lane and take turns of a batch each. While
+    both lanes wait, batches start from them alternately: large requests delay the short ones by at
+    most one batch a worker, and get at least every second batch themselves.
 
-    def __len__(self) -> int:
-        return len(self._items)
+    Args:
+        max_batch_tokens: budget of a batch; a longer text runs alone.
+        padded: count every text as long as the longest of its batch, and pick texts of like
+            length out of the first `PADDED_WINDOW_TEXTS`. Each batch holds the text whose turn it
+            is, so that one that is passed over keeps its turn.
+    """
 
-    @property
-    def tokens(self) -> int:
-        """Tokens of all texts that wait, abandoned ones included until `take` passes them."""
-        return self._tokens
+    def __init__(self, max_batch_tokens: int, *, padded: bool = False) -> None:
+        self._max_batch_tokens = max_batch_tokens
+        self._padded = padded
+        self._classes = {priority: _Lanes[ItemT]() for priority in Priority}
 
-    def put(self, items: list[ItemT]) -> None:
-        self._items.extend(items)
-        self._tokens += sum(item.tokens for item in items)
+    def put(self, items: Sequence[ItemT], priority: Priority = Priority.INTERACTIVE) -> None:
+        """Queue the texts of one request; a text may wait in several requests."""
+        lanes = self._classes[priority]
+        fits = sum(item.tokens for item in items) <= self._max_batch_tokens
+        (lanes.short if fits else lanes.long).append(deque(items))
 
-    def take(self, max_tokens: int) -> list[ItemT]:
-        """The next batch: from the front, at most `max_tokens` in all, abandoned texts dropped.
+    def take(self, now_s: float) -> Taken[ItemT]:
+        """Remove and return the next batch; it is empty only if nothing wanted waits."""
+        taken: Taken[ItemT] = Taken()
+        places = self._places(now_s, taken.expired)
+        if self._padded:
+            chosen = _of_like_length(
+                list(islice(places, PADDED_WINDOW_TEXTS)), self._max_batch_tokens
+            )
+        else:
+            chosen = _first_within(places, self._max_batch_tokens)
+        if not chosen:
+            self.clear()
+            return taken
+        first = chosen[0]
+        first.lanes.short_was_first = first.lane is first.lanes.short
+        for place in chosen:
+            place.request.remove(place.item)
+        _move_to_the_end(chosen)
+        taken.batch = [place.item for place in chosen]
+        return taken
 
-        A text longer than `max_tokens` forms a batch of its own. The list is empty only if
-        nothing waits.
-        """
-        batch: list[ItemT] = []
-        batch_tokens = 0
-        while self._items:
-            item = self._items[0]
-            if item.abandoned:
-                self._pop()
-                continue
-            if batch and batch_tokens + item.tokens > max_tokens:
-                break
-            batch.append(self._pop())
-            batch_tokens += item.tokens
-        return batch
+    def clear(self) -> None:
+        for lanes in self._classes.values():
+            lanes.short.clear()
+            lanes.long.clear()
 
-    def clear(self) -> list[ItemT]:
-        """Empty the queue and return what waited."""
-        items = list(self._items)
-        self._items.clear()
-        self._tokens = 0
-        return items
+    def _places(self, now_s: float, expired: list[ItemT]) -> Iterable[_Place[ItemT]]:
+        """Every wanted text once, in its turn. Others are dropped when they come to the front."""
+        seen: set[int] = set()
+        for lanes in self._classes.values():
+            for lane in lanes.in_turn():
+                for index, request in enumerate(lane):
+                    while request and not _runnable(request[0], now_s):
+                        item = request.popleft()
+                        if item.wanted:
+                            expired.append(item)
+                    for item in request:
+                        # Several callers may have queued the same text.
+                        if _runnable(item, now_s) and id(item) not in seen:
+                            seen.add(id(item))
+                            yield _Place(lanes, lane, index, request, item)
 
-    def _pop(self) -> ItemT:
-        item = self._items.popleft()
-        self._tokens -= item.tokens
-        return item
+
+def _runnable(item: Waiting, now_s: float) -> bool:
+    return item.wanted and now_s < item.deadline_s
+
+
+def _first_within(places: Iterable[_Place[ItemT]], max_tokens: int) -> list[_Place[ItemT]]:
+    chosen: list[_Place[ItemT]] = []
+    room = max_tokens
+    for place in places:
+        if chosen and place.item.tokens > room:
+            break
+        chosen.append(place)
+        room -= place.item.tokens
+    return chosen
+
+
+def _of_like_length(window: list[_Place[ItemT]], max_tokens: int) -> list[_Place[ItemT]]:
+    """The first of the window, and those nearest to it in length that fit when padded."""
+    if not window:
+        return []
+    first_tokens = window[0].item.tokens
+    chosen: list[_Place[ItemT]] = []
+    longest = 0
+    for place in sorted(window, key=lambda place: abs(place.item.tokens - first_tokens)):
+        longest = max(longest, place.item.tokens)
+        if chosen and longest * (len(chosen) + 1) > max_tokens:
+            break
+        chosen.append(place)
+    return chosen
+
+
+def _move_to_the_end(chosen: list[_Place[ItemT]]) -> None:
+    """Requests that gave go behind those that did not; the empty ones go for good."""
+    visited = {id(place.lane): (place.lane, place.index) for place in chosen}
+    for place in chosen:
+        lane, index = visited[id(place.lane)]
+        visited[id(lane)] = (lane, max(index, place.index))
+    gave = {id(place.request) for place in chosen}
+    for lane, last_index in visited.values():
+        front = [lane.popleft() for _ in range(last_index + 1)]
+        lane.extendleft(
+            request for request in reversed(front) if request and id(request) not in gave
+        )
+        lane.extend(request for request in front if request and id(request) in gave)

@@ -20,10 +20,24 @@ class WorkerPool:
         self.size = size
         self.slot = asyncio.Semaphore(size)
         self._threads = ThreadPoolExecutor(size, thread_name_prefix="encserve-run")
+        # One thread: preparing large requests takes at most one core from the runs.
+        self._aside = ThreadPoolExecutor(1, thread_name_prefix="encserve-aside")
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, lambda: function(*args, **kwargs))
+        """Call `function` in a thread of the pool; hold `slot`."""
+        return await _in(self._threads, function, *args, **kwargs)
+
+    async def run_aside(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call `function` off the event loop, after what others put aside before."""
+        return await _in(self._aside, function, *args, **kwargs)
 
     def close(self) -> None:
-        self._threads.shutdown(wait=True, cancel_futures=True)
+        for threads in (self._threads, self._aside):
+            threads.shutdown(wait=True, cancel_futures=True)
+
+
+async def _in(
+    threads: ThreadPoolExecutor, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(threads, lambda: function(*args, **kwargs))

@@ -14,7 +14,7 @@ from service.runtime.packing import PACKED_INPUTS, pack
 # Nothing but this variable prevents both, and it is read at that import.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
-import onnxruntime  # noqa: E402
+import onnxruntime
 
 
 def open_session(model: Path) -> onnxruntime.InferenceSession:

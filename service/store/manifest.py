@@ -15,6 +15,8 @@ _FILE_NAME = r"^(report/)?[A-Za-z0-9_][A-Za-z0-9._-]*$"
 
 MODEL_NAME = re.compile(r"^[a-z0-9][a-z0-9._-]{0,63}$")
 
+VERSION = re.compile(r"^[1-9][0-9]*$")
+
 Task = Literal["embedding", "classification"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 FileName = Annotated[str, Field(pattern=_FILE_NAME)]
@@ -89,7 +91,7 @@ class Manifest(ManifestFields):
 
     schema_version: Literal[1] = 1
     name: str = Field(pattern=MODEL_NAME.pattern)
-    version: str = Field(pattern=r"^[1-9][0-9]*$")
+    version: str = Field(pattern=VERSION.pattern)
     created_at: datetime
     files: dict[FileName, FileEntry]
 

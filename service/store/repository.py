@@ -18,6 +18,7 @@ from service.errors import InvalidField, ModelCorrupt, ModelNotFound
 from service.store.manifest import (
     MANIFEST_FILE,
     MODEL_NAME,
+    VERSION,
     FileEntry,
     Manifest,
     ManifestFields,
@@ -61,7 +62,10 @@ class ModelRepository:
             ModelNotFound: there is no such model or version.
             ManifestInvalid: its manifest cannot be read.
         """
-        folder = self.root / name / (version or self._current(name))
+        version = version or self._current(name)
+        if not VERSION.match(version):
+            raise ModelCorrupt(f"{version!r} of model {name!r} is no version: they are numbers")
+        folder = self.root / name / version
         try:
             manifest = parse_manifest((folder / MANIFEST_FILE).read_bytes())
         except OSError as error:
@@ -92,7 +96,7 @@ class ModelRepository:
 
     def _current(self, name: str) -> str:
         try:
-            return (self.root / name / CURRENT_FILE).read_text().strip()
+            return (self.root / name / CURRENT_FILE).read_bytes().decode(errors="replace").strip()
         except OSError as error:
             raise ModelNotFound(
                 f"no model {name!r} in {self.root}: make the default models with "

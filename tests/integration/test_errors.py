@@ -39,6 +39,16 @@ BAD_BODIES: dict[str, tuple[bytes, int, str, str | None]] = {
     "empty list": (b'{"input": []}', 400, "empty_input", "input"),
     "empty string": (b'{"input": ""}', 400, "blank_text", "input[0]"),
     "blank": (b'{"input": ["a", " \\n\\t\\u3000"]}', 400, "blank_text", "input[1]"),
+    "nothing but a zero-width space": (
+        b'{"input": ["a", "\xe2\x80\x8b"]}', 400, "blank_text", "input[1]",
+    ),
+    "nothing but NUL": (b'{"input": "\\u0000"}', 400, "blank_text", "input[0]"),
+    "a hundred thousand unknown fields": (
+        json.dumps(dict.fromkeys(map(str, range(100_000)), 1)).encode(), 400, "invalid_field", None,
+    ),
+    "a hundred thousand texts": (
+        json.dumps({"input": ["a"] * 100_000}).encode(), 400, "too_many_texts", "input",
+    ),
     "unknown field": (f'{{"input": "a", "{CANARY}": 1}}'.encode(), 400, "invalid_field", None),
     "unknown model": (
         f'{{"input": "a", "model": "{CANARY}"}}'.encode(), 404, "model_not_found", "model",
@@ -125,8 +135,10 @@ def test_request_of_more_tokens_than_the_queue_holds_is_refused(
     start_server: ServerFactory,
 ) -> None:
     server = start_server(max_queue_tokens=128, max_batch_tokens=64)
-    response = server.client.post("/v1/embeddings", json={"input": ["the train"] * 40})
-    check(response, 400, "too_many_tokens")
+    response = server.client.post(
+        "/v1/embeddings", json={"input": [f"train {n}" for n in range(40)]}
+    )
+    check(response, 400, "too_many_tokens", "input")
     assert "ENCSERVE_MAX_QUEUE_TOKENS" in response.text
 
 
@@ -205,3 +217,45 @@ def test_no_bytes_whatever_give_a_5xx(server: LiveServer, body: bytes, route: st
     response = server.client.post(route, content=body, headers=JSON)
     assert 400 <= response.status_code < 500
     assert response.json()["error"]["code"]
+
+
+def test_unknown_priority_names_those_there_are(server: LiveServer) -> None:
+    for priority in ("interactive", "bulk"):
+        answer = server.client.post(
+            "/v1/sentiment", json={"input": "good"}, headers={"X-Priority": priority}
+        )
+        assert answer.status_code == 200
+    response = server.client.post(
+        "/v1/sentiment", json={"input": "good"}, headers={"X-Priority": CANARY}
+    )
+    check(response, 400, "invalid_field", "X-Priority")
+    assert "'interactive' or 'bulk'" in response.text
+
+
+def test_trailing_slash_is_an_unknown_route_and_no_redirect(server: LiveServer) -> None:
+    response = server.client.post("/v1/sentiment/", json={"input": "good"})
+    check(response, 404, "unknown_route")
+
+
+@pytest.mark.parametrize(
+    "accept", ["application/openmetrics-text; version=abc", "text/plain;version=zzz; q=", ";;,="]
+)
+def test_odd_accept_header_gets_metrics_all_the_same(server: LiveServer, accept: str) -> None:
+    response = server.client.get("/metrics", headers={"Accept": accept})
+    assert response.status_code == 200
+    assert "encserve_requests_total" in response.text
+
+
+def test_body_that_does_not_arrive_gets_408_and_frees_its_connection(
+    start_server: ServerFactory,
+) -> None:
+    server = start_server(request_timeout_s=0.2)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+        connection.sendall(
+            b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            b'Content-Length: 100\r\n\r\n{"input"'
+        )
+        answer = connection.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"body_too_slow" in answer
+    assert b"ENCSERVE_REQUEST_TIMEOUT_S" in answer

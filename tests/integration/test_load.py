@@ -2,7 +2,8 @@
 
 import asyncio
 import socket
-from collections import Counter
+import time
+from collections import Counter, defaultdict
 
 import httpx2
 import numpy as np
@@ -19,10 +20,14 @@ def text_of(number: int) -> str:
     return " ".join(words + words[: number % 5])
 
 
+def texts_of(number: int) -> list[str]:
+    """One to four texts; the next numbers ask for some of them again."""
+    return [text_of(number + offset) for offset in range(1 + number % 4)]
+
+
 async def call(client: httpx2.AsyncClient, number: int) -> tuple[int, httpx2.Response]:
     route = ("/v1/embeddings", "/v1/sentiment")[number % 2]
-    texts = [text_of(number + offset) for offset in range(1 + number % 4)]
-    return number, await client.post(route, json={"input": texts})
+    return number, await client.post(route, json={"input": texts_of(number)})
 
 
 async def storm(
@@ -40,10 +45,12 @@ def test_metrics_agree_exactly_with_what_was_sent(start_server: ServerFactory) -
     texts: Counter[str] = Counter()
     tokens: Counter[str] = Counter()
     labels: Counter[str] = Counter()
-    for _, response in answers:
+    distinct: defaultdict[str, set[str]] = defaultdict(set)
+    for number, response in answers:
         assert response.status_code == 200, response.text
         answer = response.json()
         model = answer["model"]
+        distinct[model].update(texts_of(number))
         sent[model] += 1
         texts[model] += len(answer["data"])
         tokens[model] += answer["usage"]["total_tokens"]
@@ -56,9 +63,16 @@ def test_metrics_agree_exactly_with_what_was_sent(start_server: ServerFactory) -
         stage = {"model": model, "stage": "tokenize"}
         assert server.count("encserve_stage_duration_seconds_count", **stage) == sent[model]
         stage = {"model": model, "stage": "queue"}
-        assert server.count("encserve_stage_duration_seconds_count", **stage) == texts[model]
-        assert server.count("encserve_batch_texts_sum", model=model) == texts[model]
-        assert server.count("encserve_batch_tokens_sum", model=model) == tokens[model]
+        by_source = {
+            source: server.count("encserve_texts_total", model=model, source=source)
+            for source in ("computed", "in_flight", "cached")
+        }
+        assert sum(by_source.values()) == texts[model]
+        computed = by_source["computed"]
+        assert computed == len(distinct[model])
+        assert server.count("encserve_stage_duration_seconds_count", **stage) == computed
+        assert server.count("encserve_batch_texts_sum", model=model) == computed
+        assert 0 < server.count("encserve_batch_tokens_sum", model=model) <= tokens[model]
         assert server.count("encserve_queue_texts", model=model) == 0
         assert server.count("encserve_queue_tokens", model=model) == 0
     for label, count in labels.items():
@@ -70,7 +84,7 @@ def test_every_caller_gets_the_vector_of_its_own_text(server: LiveServer) -> Non
     answers = asyncio.run(storm(server, requests=200, clients=32))
     for number, response in answers[::2]:
         found = [entry["embedding"] for entry in response.json()["data"]]
-        texts = [text_of(number + offset) for offset in range(1 + number % 4)]
+        texts = texts_of(number)
         alone = [
             server.client.post("/v1/embeddings", json={"input": text}).json()["data"][0]
             for text in texts
@@ -100,9 +114,8 @@ def test_full_queue_answers_429_with_retry_after_and_serves_the_rest(
 
     async def flood() -> list[httpx2.Response]:
         async with httpx2.AsyncClient(base_url=server.url, timeout=60) as client:
-            body = {"input": ["the train leaves"] * 20}
-            calls = (client.post("/v1/embeddings", json=body) for _ in range(60))
-            return await asyncio.gather(*calls)
+            bodies = [{"input": [f"train {12 * n + m}" for m in range(12)]} for n in range(60)]
+            return await asyncio.gather(*(client.post("/v1/embeddings", json=b) for b in bodies))
 
     responses = asyncio.run(flood())
     statuses = Counter(response.status_code for response in responses)
@@ -111,7 +124,7 @@ def test_full_queue_answers_429_with_retry_after_and_serves_the_rest(
         if response.status_code == 429:
             assert int(response.headers["retry-after"]) >= 1
             assert response.json()["error"]["code"] == "overloaded"
-    refused = {"model": "embedding", "reason": "queue_full"}
+    refused = {"model": "embedding", "reason": "overloaded"}
     assert server.count("encserve_rejected_requests_total", **refused) == statuses[429]
 
 
@@ -119,7 +132,9 @@ def test_deadline_answers_504_and_computes_nothing_for_those_it_gave_up(
     start_server: ServerFactory,
 ) -> None:
     server = start_server(request_timeout_s=1e-4)
-    response = server.client.post("/v1/embeddings", json={"input": ["the train " * 9] * 500})
+    response = server.client.post(
+        "/v1/embeddings", json={"input": [f"train {n}" for n in range(500)]}
+    )
     assert response.status_code == 504
     assert response.json()["error"]["code"] == "deadline_exceeded"
     assert server.client.get("/readyz").status_code == 200
@@ -130,17 +145,15 @@ def test_caller_who_leaves_is_counted_as_cancelled_and_harms_nobody(
     start_server: ServerFactory,
 ) -> None:
     server = start_server(workers=1)
-    body = b'{"input": [' + b",".join([b'"the train leaves at nine"'] * 2000) + b"]}"
+    body = b'{"input": [' + b",".join(b'"train %d"' % n for n in range(2000)) + b"]}"
     head = (
         b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
         b"Content-Length: " + str(len(body)).encode() + b"\r\n\r\n"
     )
     with socket.create_connection(("127.0.0.1", server.port)) as connection:
         connection.sendall(head + body)
-    # The queue is first come, first served: this answer comes after the one that nobody awaits.
+    wait_until_counted(server, model="embedding", outcome="cancelled")
     assert server.client.post("/v1/embeddings", json={"input": "the food"}).status_code == 200
-    left = {"endpoint": "/v1/embeddings", "model": "embedding", "outcome": "cancelled"}
-    assert server.count("encserve_requests_total", **left) == 1
     assert server.count("encserve_queue_tokens", model="embedding") == 0
     assert server.count("encserve_batch_texts_sum", model="embedding") < 2001
 
@@ -154,6 +167,14 @@ def test_caller_who_leaves_in_the_middle_of_its_body_is_no_error(
             b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
             b'Content-Length: 100\r\n\r\n{"input"'
         )
-    assert server.client.get("/readyz").status_code == 200
+    wait_until_counted(server, model="", outcome="cancelled")
     failed = {"endpoint": "/v1/embeddings", "model": "", "outcome": "internal_error"}
     assert server.count("encserve_requests_total", **failed) == 0
+
+
+def wait_until_counted(server: LiveServer, **labels: str) -> None:
+    """Ask the server this and that until it has counted such a request to /v1/embeddings."""
+    give_up_s = time.monotonic() + 20
+    while not server.count("encserve_requests_total", endpoint="/v1/embeddings", **labels):
+        assert server.client.get("/livez").status_code == 200
+        assert time.monotonic() < give_up_s

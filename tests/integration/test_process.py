@@ -2,9 +2,12 @@
 
 import json
 import os
+import re
 import shutil
 import signal
+import socket
 import subprocess
+import time
 from pathlib import Path
 
 import httpx2
@@ -84,14 +87,126 @@ def test_empty_store_is_one_clear_line_and_not_a_traceback(tmp_path: Path) -> No
     assert "Traceback" not in result.stderr
 
 
-def test_damaged_model_is_refused_at_the_start(tmp_path: Path, tiny_store: Path) -> None:
+@pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json"])
+def test_one_changed_bit_is_refused_at_the_start(
+    tmp_path: Path, tiny_store: Path, name: str
+) -> None:
     store = tmp_path / "store"
     shutil.copytree(tiny_store, store)
-    with ModelRepository(store).resolve("sentiment").file("model.onnx").open("r+b") as file:
-        file.write(b"\x00")
+    path = ModelRepository(store).resolve("sentiment").file(name)
+    data = bytearray(path.read_bytes())
+    # In the middle: a weight of the model, which onnxruntime would load without a word.
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
     result = run("serve", "--model-store", str(store))
     assert result.returncode == 1
     assert "model_corrupt" in result.stderr
+    assert f"{name} is not the file that was published" in result.stderr.replace("\n", " ")
+
+
+def test_model_that_fails_its_warm_up_is_refused_at_the_start(
+    tmp_path: Path, tiny_store: Path
+) -> None:
+    store = tmp_path / "store"
+    shutil.copytree(tiny_store, store)
+    manifest = ModelRepository(store).resolve("sentiment").file("manifest.json")
+    # Longer than the model has positions.
+    manifest.write_text(manifest.read_text().replace('"max_tokens": 32', '"max_tokens": 64'))
+    result = run("serve", "--model-store", str(store))
+    assert result.returncode == 1
+    assert "model_corrupt" in result.stderr
+    assert "warm-up of 64 tokens" in result.stderr.replace("\n", " ")
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("pointer", [b"\xff", b"1\x00", b"../../etc", b""])
+def test_pointer_to_no_version_is_one_clear_line(
+    tmp_path: Path, tiny_store: Path, pointer: bytes
+) -> None:
+    store = tmp_path / "store"
+    shutil.copytree(tiny_store, store)
+    (store / "sentiment" / "current").write_bytes(pointer)
+    result = run("serve", "--model-store", str(store))
+    assert result.returncode == 1
+    assert "model_corrupt" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def large_request(url: str) -> socket.socket:
+    """A connection whose request keeps the tiny model busy for a while."""
+    body = json.dumps({"input": [f"train {number} " * 12 for number in range(2000)]}).encode()
+    connection = socket.create_connection(("127.0.0.1", int(url.rsplit(":", 1)[1])), timeout=60)
+    head = f"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
+    connection.sendall(head.encode() + b"Content-Type: application/json\r\n\r\n" + body)
+    return connection
+
+
+def until_computing(url: str) -> None:
+    sample = re.compile(r'^encserve_batch_texts_count{model="embedding"} [1-9]', re.MULTILINE)
+    give_up_s = time.monotonic() + 20
+    while not sample.search(httpx2.get(f"{url}/metrics").text):
+        assert time.monotonic() < give_up_s
+
+
+def read_all(connection: socket.socket) -> bytes:
+    received = b""
+    while chunk := connection.recv(1 << 16):
+        received += chunk
+    return received
+
+
+def test_request_in_flight_at_sigterm_is_answered_before_the_end(process: Process) -> None:
+    url = process.announced()[1]
+    with large_request(url) as connection:
+        until_computing(url)
+        process.popen.send_signal(signal.SIGTERM)
+        answer = read_all(connection)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert answer.count(b'"object":"embedding"') == 2000
+    assert process.popen.wait(timeout=30) == 0
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_request_that_outlives_the_grace_gets_503_and_the_process_ends_in_order(
+    tiny_store: Path, whole: bool
+) -> None:
+    process = Process(tiny_store, os.environ | {"ENCSERVE_SHUTDOWN_GRACE_S": "0"})
+    try:
+        url = process.announced()[1]
+        with (
+            large_request(url) as busy,
+            socket.create_connection(
+                ("127.0.0.1", int(url.rsplit(":", 1)[1])), timeout=60
+            ) as stalled,
+        ):
+            stalled.sendall(
+                b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n"
+                b"Content-Type: application/json\r\n\r\n{"
+            )
+            until_computing(url)
+            process.popen.send_signal(signal.SIGTERM)
+            answer = read_all(busy if whole else stalled)
+        assert process.popen.wait(timeout=30) == 0
+    finally:
+        process.close()
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b'"code":"shutting_down"' in answer
+    assert "Traceback" not in process.output
+
+
+def test_announced_address_and_command_suit_what_is_served(tiny_store: Path) -> None:
+    process = Process(
+        tiny_store, os.environ | {"ENCSERVE_HOST": "::", "ENCSERVE_MODELS": "embedding"}
+    )
+    try:
+        command = process.announced()[2]
+        assert command.startswith("curl http://127.0.0.1:")
+        result = subprocess.run(
+            command, shell=True, capture_output=True, text=True, check=True, timeout=30
+        )
+        assert len(json.loads(result.stdout)["data"][0]["embedding"]) == 16
+    finally:
+        process.close()
 
 
 def test_wrong_setting_is_named(tiny_store: Path) -> None:

@@ -1,64 +1,162 @@
 from dataclasses import dataclass
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.batching.queue import TokenQueue
+from service.batching.queue import Priority, TokenQueue
+
+BUDGET = 8
 
 
-@dataclass
+@dataclass(eq=False)
 class Text:
     name: str
     tokens: int
-    abandoned: bool = False
+    wanted: bool = True
+    deadline_s: float = 100.0
 
 
-def queue_of(*texts: Text) -> TokenQueue[Text]:
-    queue: TokenQueue[Text] = TokenQueue()
-    queue.put(list(texts))
+def queue_of(*requests: list[Text], padded: bool = False) -> TokenQueue[Text]:
+    queue: TokenQueue[Text] = TokenQueue(BUDGET, padded=padded)
+    for request in requests:
+        queue.put(request)
     return queue
 
 
-def names(batch: list[Text]) -> list[str]:
-    return [text.name for text in batch]
+def take(queue: TokenQueue[Text], now_s: float = 0.0) -> list[str]:
+    return [text.name for text in queue.take(now_s).batch]
+
+
+def take_all(queue: TokenQueue[Text]) -> list[list[str]]:
+    batches = []
+    while batch := take(queue):
+        batches.append(batch)
+    return batches
+
+
+def large(name: str, texts: int, tokens: int = 4) -> list[Text]:
+    return [Text(f"{name}{index}", tokens) for index in range(texts)]
 
 
 def test_batch_is_filled_up_to_the_budget_and_not_beyond() -> None:
-    queue = queue_of(Text("a", 3), Text("b", 5), Text("c", 1))
-    assert names(queue.take(8)) == ["a", "b"]
-    assert names(queue.take(8)) == ["c"]
+    queue = queue_of([Text("a", 3)], [Text("b", 5)], [Text("c", 1)])
+    assert take_all(queue) == [["a", "b"], ["c"]]
 
 
 def test_text_longer_than_the_budget_runs_alone() -> None:
-    queue = queue_of(Text("long", 100), Text("short", 1))
-    assert names(queue.take(8)) == ["long"]
-    assert names(queue.take(8)) == ["short"]
+    assert take_all(queue_of([Text("long", 100)], [Text("long too", 9)])) == [
+        ["long"],
+        ["long too"],
+    ]
 
 
-def test_abandoned_text_is_passed_over_and_does_not_end_the_batch() -> None:
-    queue = queue_of(Text("a", 2), Text("gone", 100, abandoned=True), Text("b", 2))
-    assert names(queue.take(8)) == ["a", "b"]
+def test_unwanted_text_is_passed_over_and_does_not_end_the_batch() -> None:
+    queue = queue_of([Text("a", 2)], [Text("gone", 7, wanted=False)], [Text("b", 2)])
+    assert take(queue) == ["a", "b"]
 
 
-def test_only_abandoned_texts_make_an_empty_batch_and_an_empty_queue() -> None:
-    queue = queue_of(Text("gone", 5, abandoned=True))
-    assert queue.take(8) == []
-    assert (len(queue), queue.tokens) == (0, 0)
+def test_only_unwanted_texts_make_an_empty_batch() -> None:
+    queue = queue_of([Text("gone", 5, wanted=False)], large("gone", 9))
+    while take(queue):
+        pass
+    assert take(queue) == []
 
 
+def test_text_past_its_deadline_is_handed_out_as_expired_and_never_in_a_batch() -> None:
+    queue = queue_of([Text("late", 2, deadline_s=1.0)], [Text("in time", 2)])
+    taken = queue.take(now_s=1.0)
+    assert [text.name for text in taken.expired] == ["late"]
+    assert [text.name for text in taken.batch] == ["in time"]
+
+
+def test_large_request_delays_a_short_one_by_no_batch_of_its_own() -> None:
+    queue = queue_of(large("x", 100))
+    assert take(queue) == ["x0", "x1"]
+    queue.put([Text("short", 4)])
+    assert take(queue)[0] == "short"
+
+
+def test_large_request_gets_every_second_batch_however_many_short_ones_come() -> None:
+    queue = queue_of(large("x", 6))
+    firsts = []
+    for number in range(6):
+        queue.put([Text(f"short{number}", 8)])
+        queue.put([Text(f"short too{number}", 8)])
+        firsts.append(take(queue)[0][0])
+    assert firsts == ["s", "x", "s", "x", "s", "x"]
+
+
+def test_large_requests_take_turns() -> None:
+    queue = queue_of(large("x", 4), large("y", 4), large("z", 2, tokens=5))
+    assert take_all(queue) == [
+        ["x0", "x1"],
+        ["y0", "y1"],
+        ["z0"],
+        ["x2", "x3"],
+        ["y2", "y3"],
+        ["z1"],
+    ]
+
+
+def test_short_requests_are_served_in_the_order_they_came() -> None:
+    queue = queue_of([Text("a", 7)], [Text("b", 7)], [Text("c", 1)])
+    assert take_all(queue) == [["a"], ["b", "c"]]
+
+
+def test_bulk_runs_when_nothing_interactive_waits_and_fills_what_room_is_left() -> None:
+    queue: TokenQueue[Text] = TokenQueue(BUDGET)
+    queue.put([Text("bulk", 3), Text("bulk too", 3)], Priority.BULK)
+    queue.put([Text("now", 5)])
+    assert take_all(queue) == [["now", "bulk"], ["bulk too"]]
+
+
+def test_padded_batch_costs_its_longest_text_and_holds_texts_of_like_length() -> None:
+    queue = queue_of(
+        [Text("a", 2)], [Text("z", 8)], [Text("b", 2)], [Text("c", 2)], [Text("d", 2)], padded=True
+    )
+    assert take_all(queue) == [["a", "b", "c", "d"], ["z"]]
+
+
+@given(st.lists(st.integers(1, 12), min_size=1, max_size=30))
+def test_padded_batch_always_holds_the_text_whose_turn_it_is(sizes: list[int]) -> None:
+    queue = queue_of(
+        *([Text(str(i), min(tokens, BUDGET))] for i, tokens in enumerate(sizes)), padded=True
+    )
+    waiting = [str(i) for i in range(len(sizes))]
+    while batch := queue.take(0.0).batch:
+        longest = max(text.tokens for text in batch)
+        assert longest * len(batch) <= BUDGET or len(batch) == 1
+        assert batch[0].name == waiting[0]
+        waiting = [name for name in waiting if name not in {text.name for text in batch}]
+    assert not waiting
+
+
+@pytest.mark.parametrize("padded", [False, True])
 @given(
-    sizes=st.lists(st.integers(1, 50), max_size=60),
-    gone=st.sets(st.integers(0, 59)),
-    budget=st.integers(1, 64),
+    requests=st.lists(
+        st.tuples(
+            st.lists(st.tuples(st.integers(1, 12), st.booleans()), min_size=1, max_size=8),
+            st.sampled_from(Priority),
+        ),
+        max_size=20,
+    )
 )
-def test_every_wanted_text_leaves_exactly_once_in_order(
-    sizes: list[int], gone: set[int], budget: int
+def test_every_wanted_text_leaves_exactly_once_and_in_its_requests_order(
+    padded: bool, requests: list[tuple[list[tuple[int, bool]], Priority]]
 ) -> None:
-    texts = [Text(str(i), tokens, abandoned=i in gone) for i, tokens in enumerate(sizes)]
-    queue = queue_of(*texts)
-    left: list[Text] = []
-    while batch := queue.take(budget):
-        assert sum(text.tokens for text in batch) <= max(budget, batch[0].tokens)
-        left += batch
-    assert left == [text for text in texts if not text.abandoned]
-    assert (len(queue), queue.tokens) == (0, 0)
+    queue: TokenQueue[Text] = TokenQueue(BUDGET, padded=padded)
+    texts = []
+    for number, (sizes, priority) in enumerate(requests):
+        request = [
+            Text(f"{number}.{place}", tokens, wanted)
+            for place, (tokens, wanted) in enumerate(sizes)
+        ]
+        queue.put(request, priority)
+        texts += request
+    left = [text for batch in iter(lambda: queue.take(0.0).batch, []) for text in batch]
+    assert sorted(text.name for text in left) == sorted(t.name for t in texts if t.wanted)
+    if not padded:
+        for number in range(len(requests)):
+            mine = [text.name for text in left if text.name.startswith(f"{number}.")]
+            assert mine == sorted(mine, key=lambda name: int(name.split(".")[1]))

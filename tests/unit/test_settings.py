@@ -26,9 +26,21 @@ def test_unknown_variable_is_refused_so_that_a_typo_shows(monkeypatch: pytest.Mo
         load_settings()
 
 
+def test_variables_that_kubernetes_sets_for_a_service_of_our_name_are_passed_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ENCSERVE_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.setenv("ENCSERVE_SERVICE_PORT_HTTP", "8080")
+    monkeypatch.setenv("ENCSERVE_PORT", "tcp://10.0.0.1:8080")
+    monkeypatch.setenv("ENCSERVE_PORT_8080_TCP_ADDR", "10.0.0.1")
+    assert load_settings().port == 8080
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("host", ""),
+        ("cache_bytes", -1),
         ("port", 70_000),
         ("workers", -1),
         ("max_batch_tokens", 0),

@@ -1,0 +1,86 @@
+"""Who waits for what: one text may answer several callers, and one caller waits for many texts."""
+
+import asyncio
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar, cast
+
+from service.errors import EncserveError
+
+TokenIds = Sequence[int]
+RowT = TypeVar("RowT")
+
+
+def key_of(token_ids: TokenIds) -> bytes:
+    """The same for the same text, and for no other."""
+    return array("I", token_ids).tobytes()
+
+
+class PendingRequest(Generic[RowT]):
+    """A caller who waits for its rows: answered when all are there, failed when one fails.
+
+    Args:
+        rows: a row a text, None where it is still to come.
+    """
+
+    __slots__ = ("_missing", "_rows", "answer")
+
+    def __init__(self, rows: Sequence[RowT | None], loop: asyncio.AbstractEventLoop) -> None:
+        self.answer: asyncio.Future[list[RowT]] = loop.create_future()
+        self._rows = list(rows)
+        self._missing = sum(row is None for row in rows)
+        self._answer_if_complete()
+
+    def give(self, index: int, row: RowT) -> None:
+        self._rows[index] = row
+        self._missing -= 1
+        self._answer_if_complete()
+
+    def fail(self, error: EncserveError) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(error)
+
+    def _answer_if_complete(self) -> None:
+        if not self._missing and not self.answer.done():
+            self.answer.set_result(cast(list[RowT], self._rows))
+
+
+@dataclass(slots=True, eq=False)
+class PendingText(Generic[RowT]):
+    """A text that is to be computed once, for all its callers.
+
+    callers: who waits, and for which of its rows.
+    started: a worker has it: callers may still join, but no other worker may take it.
+    """
+
+    key: bytes
+    token_ids: TokenIds
+    queued_at_s: float
+    deadline_s: float
+    started: bool = False
+    callers: list[tuple[PendingRequest[RowT], int]] = field(default_factory=list)
+
+    @property
+    def tokens(self) -> int:
+        return len(self.token_ids)
+
+    @property
+    def has_callers(self) -> bool:
+        return any(not request.answer.done() for request, _ in self.callers)
+
+    @property
+    def wanted(self) -> bool:
+        return not self.started and self.has_callers
+
+    def join(self, request: PendingRequest[RowT], index: int, deadline_s: float) -> None:
+        self.callers.append((request, index))
+        self.deadline_s = max(self.deadline_s, deadline_s)
+
+    def give(self, row: RowT) -> None:
+        for request, index in self.callers:
+            request.give(index, row)
+
+    def fail(self, error: EncserveError) -> None:
+        for request, _ in self.callers:
+            request.fail(error)

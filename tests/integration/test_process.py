@@ -196,7 +196,7 @@ def test_request_that_outlives_the_grace_gets_503_and_the_process_ends_in_order(
 
 def test_announced_address_and_command_suit_what_is_served(tiny_store: Path) -> None:
     process = Process(
-        tiny_store, os.environ | {"ENCSERVE_HOST": "::", "ENCSERVE_MODELS": "embedding"}
+        tiny_store, os.environ | {"ENCSERVE_HOST": "0.0.0.0", "ENCSERVE_MODELS": "embedding"}
     )
     try:
         command = process.announced()[2]

@@ -7,6 +7,7 @@ Half of the requests ask for embeddings, half for sentiment, one to four texts e
 
 import argparse
 import asyncio
+import os
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -82,6 +83,7 @@ def disagreements(page: str, sent: Sent) -> list[str]:
             ("encserve_request_duration_seconds_count", request, sent.requests[model]),
             ("encserve_batch_texts_sum", named, sent.texts[model]),
             ("encserve_batch_tokens_sum", named, sent.tokens[model]),
+            ("encserve_texts_total", named | {"source": "computed"}, sent.texts[model]),
             ("encserve_truncated_texts_total", named, sent.truncated[model]),
             ("encserve_queue_texts", named, 0),
             ("encserve_queue_tokens", named, 0),
@@ -103,6 +105,9 @@ def main() -> None:
     parser.add_argument("--store", type=Path, default=STORE)
     options = parser.parse_args()
     texts = mixed_texts(options.texts)
+    # Every text is to be computed: no cache, and no two callers with the same text.
+    os.environ["ENCSERVE_CACHE_BYTES"] = "0"
+    texts = list(dict.fromkeys(texts))
     with running_server(options.store) as url:
         sent, took_s = asyncio.run(drive(url, texts, options.clients, options.seconds))
         wrong = disagreements(httpx2.get(f"{url}/metrics").text, sent)

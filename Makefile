@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help serve bootstrap test lint types contracts format lock image-test bench-load bench-quality bench-fidelity clean
+.PHONY: help serve bootstrap test lint types contracts format lock image-test bench-load bench-limit bench-quality bench-fidelity clean
 
 help:  ## list the verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -44,6 +44,9 @@ image-test: $(VENV)/dev.stamp  ## build the container image on a Debian base and
 
 bench-load: $(VENV)/dev.stamp  ## 32 clients for 30 s against a fresh server; metrics must agree
 	@$(BIN)/python -m benchmarks.load
+
+bench-limit: $(VENV)/dev.stamp  ## the ceiling of the same ONNX in process, and the server's share of it
+	@$(BIN)/python -m benchmarks.limit
 
 bench-quality: $(VENV)/dev.stamp  ## accuracy of the sentiment model: make bench-quality FILES="a.tsv b.tsv"
 	@$(BIN)/python -m benchmarks.quality $(FILES)

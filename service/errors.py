@@ -9,6 +9,7 @@
     ├── Overloaded · DeadlineExceeded · ShuttingDown        try again later
     ├── InferenceFailed         the model could not answer
     │   └── NonFiniteOutput
+    ├── ProviderUnavailable     this onnxruntime cannot run models as the settings ask
     ├── StoreError              published files are missing or not what their manifest says
     │   └── ModelNotFound · ManifestInvalid · ModelCorrupt
     └── WorkshopError           a model cannot be made
@@ -126,6 +127,10 @@ class InferenceFailed(EncserveError):
 
 class NonFiniteOutput(InferenceFailed):
     code = "non_finite_output"
+
+
+class ProviderUnavailable(EncserveError):
+    code = "provider_unavailable"
 
 
 class StoreError(EncserveError):

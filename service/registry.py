@@ -128,6 +128,7 @@ def load_engine(
 
     Raises:
         ModelCorrupt: its files are not those of the manifest, or it fails its warm-up.
+        ProviderUnavailable: onnxruntime cannot run it as the settings ask.
         InvalidField: the queue is too short for one of its longest texts.
     """
     verify(model)
@@ -138,9 +139,10 @@ def load_engine(
             f"{manifest.max_tokens} tokens of one long text of model {manifest.name!r}"
         )
     tokenizer = Tokenizer(model.file(TOKENIZER_FILE), manifest.max_tokens)
-    encoder = PackedEncoder(
-        open_session(model.file(manifest.default_file)), manifest.output, manifest.width
+    session = open_session(
+        model.file(manifest.default_file), settings.provider, settings.provider_options
     )
+    encoder = PackedEncoder(session, manifest.output, manifest.width)
     _warm_up(encoder, tokenizer, manifest.max_tokens)
     variant = manifest.default_variant
     batcher: Batcher[FloatArray] = Batcher(

@@ -31,6 +31,12 @@ class Settings(BaseSettings):
         (), description="names to serve, comma-separated; empty serves every model of the store"
     )
 
+    provider: Literal["cpu", "cuda", "tensorrt", "openvino"] = Field(
+        "cpu", description="execution provider; the installed onnxruntime must have it"
+    )
+    provider_options: dict[str, str] = Field(
+        {}, description='the provider\'s own options, as JSON: {"device_id": "1"}'
+    )
     workers: int = Field(
         0, ge=0, le=256, description="model runs side by side, one core each; 0 takes every core"
     )

@@ -1,13 +1,18 @@
 """onnxruntime sessions: the options that serve, and one run from token ids to checked rows."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from service.errors import InferenceFailed, ModelCorrupt, NonFiniteOutput
+from service.errors import (
+    InferenceFailed,
+    ModelCorrupt,
+    NonFiniteOutput,
+    ProviderUnavailable,
+)
 from service.runtime.packing import PACKED_INPUTS, pack
 
 # From its import on, onnxruntime stores a device id in the home folder and reports to its makers.
@@ -16,28 +21,66 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 import onnxruntime
 
+PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+}
 
-def open_session(model: Path) -> onnxruntime.InferenceSession:
+
+def open_session(
+    model: Path, provider: str = "cpu", provider_options: Mapping[str, str] | None = None
+) -> onnxruntime.InferenceSession:
     """A session whose `run` may be called from several threads at once, each using one core.
 
     With one intra-op thread the calling thread does the work, so that runs side by side share
     the weights and never contend for a pool.
 
+    Args:
+        provider: a key of `PROVIDERS`; the CPU does what another provider cannot.
+
     Raises:
+        ProviderUnavailable: this onnxruntime lacks the provider, or it could not start; without
+            the check onnxruntime would run on the CPU and only log it.
         ModelCorrupt: onnxruntime cannot load the file.
     """
+    name = PROVIDERS[provider]
+    if name not in onnxruntime.get_available_providers():
+        raise ProviderUnavailable(
+            f"the installed onnxruntime has no provider {provider!r} (ENCSERVE_PROVIDER): "
+            f"it has {_available()}; install the onnxruntime package that carries it"
+        )
+    providers = [(name, dict(provider_options or {}))]
+    if provider != "cpu":
+        providers.append((PROVIDERS["cpu"], {}))
+    try:
+        session = onnxruntime.InferenceSession(model, _session_options(), providers=providers)
+    except Exception as error:  # onnxruntime's own classes share no public base
+        raise ModelCorrupt(
+            f"onnxruntime cannot load {model.name}: {type(error).__name__}"
+        ) from error
+    if session.get_providers()[0] != name:
+        raise ProviderUnavailable(
+            f"the provider {provider!r} (ENCSERVE_PROVIDER) could not start: its libraries or its "
+            "device are missing"
+        )
+    return session
+
+
+def _session_options() -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = 3
-    try:
-        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's own classes share no public base
-        raise ModelCorrupt(
-            f"onnxruntime cannot load {model.name}: {type(error).__name__}"
-        ) from error
+    return options
+
+
+def _available() -> str:
+    known = {name: key for key, name in PROVIDERS.items()}
+    return ", ".join(known[name] for name in onnxruntime.get_available_providers() if name in known)
 
 
 class PackedEncoder:

@@ -218,6 +218,15 @@ def test_wrong_setting_is_named(tiny_store: Path) -> None:
     assert "max_batch_tokens" in result.stderr
 
 
+def test_provider_that_onnxruntime_lacks_ends_the_start_instead_of_falling_back(
+    tiny_store: Path,
+) -> None:
+    result = run("serve", "--model-store", str(tiny_store), ENCSERVE_PROVIDER="tensorrt")
+    assert result.returncode == 1
+    assert "provider_unavailable" in result.stderr
+    assert "it has cpu" in result.stderr.replace("\n", " ")
+
+
 def test_settings_are_listed_with_their_variables() -> None:
     listed = run("settings", COLUMNS="200").stdout
     assert "ENCSERVE_MAX_BATCH_TOKENS" in listed

@@ -1,5 +1,6 @@
 """The command line: `encserve serve`, and the workshop, which loads torch only when it is used."""
 
+import importlib.util
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -170,15 +171,13 @@ def _repository(model_store: Path | None) -> ModelRepository:
 
 
 def _workshop() -> "Progress":
-    try:
-        import torch  # noqa: F401
-
-        from service.offline.progress import Progress
-    except ModuleNotFoundError as error:
+    if importlib.util.find_spec("torch") is None:
         raise WorkshopError(
-            f"making models needs the extra 'offline' ({error.name} is not installed): "
+            "making models needs the extra 'offline' (torch is not installed): "
             "pip install 'encserve[offline]'"
-        ) from None
+        )
+    from service.offline.progress import Progress
+
     return Progress()
 
 

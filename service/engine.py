@@ -122,8 +122,6 @@ class Engine:
 
     async def _encode(self, texts: Sequence[str], priority: Priority) -> Answer:
         self._check(texts)
-        # A full queue is seen before the work of tokenizing, not after.
-        self._batcher.admit(len(texts))
         timeout_s = self._settings.request_timeout_s
         deadline_s = time.perf_counter() + timeout_s
         try:
@@ -144,10 +142,13 @@ class Engine:
     async def _tokenize(self, texts: Sequence[str]) -> list[Tokenized]:
         tokenized: list[Tokenized] = []
         with self._metrics.stage(self.name, "tokenize"):
+            # A full queue, or a stop, is seen before the work of tokenizing, not after.
+            self._batcher.admit(len(texts))
             if sum(map(len, texts)) <= INLINE_TOKENIZE_CHARS:
                 tokenized = self._tokenizer.encode(texts)
             else:
                 for portion in _portions(texts, TOKENIZE_PORTION_CHARS):
+                    self._batcher.admit(len(texts))
                     tokenized += await self._pool.run_aside(self._tokenizer.encode, portion)
         for index, text in enumerate(tokenized):
             if text.blank:

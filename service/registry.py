@@ -149,9 +149,7 @@ def load_engine(
         encoder,
         pool,
         metrics,
-        cache.of_model(manifest.name, manifest.version, manifest.default_variant)
-        if cache
-        else None,
+        cache.of_model(manifest.name, manifest.version, variant) if cache else None,
         model=manifest.name,
         max_batch_tokens=settings.max_batch_tokens,
         max_queue_tokens=settings.max_queue_tokens,

@@ -73,7 +73,7 @@ class Batcher(Generic[RowT]):
     @property
     def serving(self) -> bool:
         """True while the workers live and new requests are accepted."""
-        return bool(self._workers) and not self._closing
+        return bool(self._workers) and not self._closing and not self.broken
 
     @property
     def broken(self) -> bool:
@@ -91,7 +91,10 @@ class Batcher(Generic[RowT]):
 
         Raises:
             Overloaded, ShuttingDown, TooManyTokens: do not even tokenize.
+            InferenceFailed: a worker has died.
         """
+        if self.broken:
+            raise _worker_died()
         if not self.serving:
             raise self._refused(_shutting_down())
         try:
@@ -198,10 +201,11 @@ class Batcher(Generic[RowT]):
             self._queue_duration.observe(now_s - text.queued_at_s)
         try:
             outcomes = await self._runner.outcomes(batch)
-        except BaseException:
+        except BaseException as end:
             # The worker ends in the middle of a run: nobody may wait for ever.
+            stopped = isinstance(end, asyncio.CancelledError)
             for text in batch:
-                self._settle(text, _shutting_down())
+                self._settle(text, _shutting_down() if stopped else _worker_died())
             raise
         self._backlog.note_run(sum(text.tokens for text in batch), time.perf_counter())
         for text, outcome in zip(batch, outcomes, strict=True):
@@ -233,7 +237,7 @@ class Batcher(Generic[RowT]):
         # Only the kind is logged: a message may quote what the model was fed.
         kind = type(worker.exception()).__name__
         logger.error("a worker of model %s died of %s", self._model, kind)
-        self._fail_all(InferenceFailed("the model's worker died; the server must be restarted"))
+        self._fail_all(_worker_died())
 
     def _fail_all(self, error: EncserveError) -> None:
         self._queue.clear()
@@ -247,6 +251,10 @@ def _died(worker: asyncio.Task[None]) -> bool:
 
 def _shutting_down() -> ShuttingDown:
     return ShuttingDown("the server is shutting down: send the request again later")
+
+
+def _worker_died() -> InferenceFailed:
+    return InferenceFailed("a worker of the model has died: the server must be restarted")
 
 
 def _too_late() -> DeadlineExceeded:

@@ -172,13 +172,11 @@ def _of_like_length(window: list[_Place[ItemT]], max_tokens: int) -> list[_Place
 
 def _move_to_the_end(chosen: list[_Place[ItemT]]) -> None:
     """Requests that gave go behind those that did not; the empty ones go for good."""
-    visited = {id(place.lane): (place.lane, place.index) for place in chosen}
-    for place in chosen:
-        lane, index = visited[id(place.lane)]
-        visited[id(lane)] = (lane, max(index, place.index))
     gave = {id(place.request) for place in chosen}
-    for lane, last_index in visited.values():
-        front = [lane.popleft() for _ in range(last_index + 1)]
+    in_line = sorted(chosen, key=lambda place: place.index)
+    for last in {id(place.lane): place for place in in_line}.values():
+        lane = last.lane
+        front = [lane.popleft() for _ in range(last.index + 1)]
         lane.extendleft(
             request for request in reversed(front) if request and id(request) not in gave
         )

@@ -169,9 +169,12 @@ def test_worker_that_dies_fails_its_callers_and_says_that_it_is_broken(
 
     async def body(batcher: Batcher[Row]) -> None:
         assert not batcher.broken
-        with pytest.raises((ShuttingDown, InferenceFailed)):
+        with pytest.raises(InferenceFailed, match="died"):
             await batcher.submit([[1]])
         assert batcher.broken
+        assert not batcher.serving
+        with pytest.raises(InferenceFailed, match="died"):
+            await batcher.submit([[2]])
 
     with_batcher(crash, body, workers=1)
     assert "Crash" in caplog.text

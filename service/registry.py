@@ -14,7 +14,7 @@ from service.runtime.cpus import available_cpus
 from service.runtime.session import PackedEncoder, open_session
 from service.runtime.tokenizer import Tokenizer
 from service.settings import Settings
-from service.store.manifest import TOKENIZER_FILE, Task
+from service.store.manifest import TOKENIZER_FILE, Manifest, Task
 from service.store.repository import ModelRepository, PublishedModel, verify
 
 DEFAULT_MODELS: Mapping[Task, str] = {"embedding": "embedding", "classification": "sentiment"}
@@ -129,7 +129,7 @@ def load_engine(
     Raises:
         ModelCorrupt: its files are not those of the manifest, or it fails its warm-up.
         ProviderUnavailable: onnxruntime cannot run it as the settings ask.
-        InvalidField: the queue is too short for one of its longest texts.
+        InvalidField: the queue is too short for one of its longest texts, or it lacks the variant.
     """
     verify(model)
     manifest = model.manifest
@@ -139,12 +139,12 @@ def load_engine(
             f"{manifest.max_tokens} tokens of one long text of model {manifest.name!r}"
         )
     tokenizer = Tokenizer(model.file(TOKENIZER_FILE), manifest.max_tokens)
+    variant = _variant(manifest, settings)
     session = open_session(
-        model.file(manifest.default_file), settings.provider, settings.provider_options
+        model.file(manifest.file_of(variant)), settings.provider, settings.provider_options
     )
     encoder = PackedEncoder(session, manifest.output, manifest.width)
     _warm_up(encoder, tokenizer, manifest.max_tokens)
-    variant = manifest.default_variant
     batcher: Batcher[FloatArray] = Batcher(
         encoder,
         pool,
@@ -156,6 +156,18 @@ def load_engine(
     )
     metrics.declare_model(manifest.name, manifest.version, manifest.task, variant, manifest.labels)
     return Engine(manifest, tokenizer, batcher, pool, metrics, settings)
+
+
+def _variant(manifest: Manifest, settings: Settings) -> str:
+    """The variant asked for, else the fastest on the CPU; int8 is made for no other provider."""
+    if not settings.variant:
+        return manifest.default_variant if settings.provider == "cpu" else "fp32"
+    if settings.variant not in manifest.variants:
+        raise InvalidField(
+            f"model {manifest.name!r} has no variant {settings.variant!r} (ENCSERVE_VARIANT): "
+            f"it has {', '.join(manifest.variants)}; leave it empty to serve the fastest"
+        )
+    return settings.variant
 
 
 def _warm_up(encoder: PackedEncoder, tokenizer: Tokenizer, max_tokens: int) -> None:

@@ -31,6 +31,9 @@ class Settings(BaseSettings):
         (), description="names to serve, comma-separated; empty serves every model of the store"
     )
 
+    variant: str = Field(
+        "", description="fp32 or int8; empty serves the fastest that was admitted at export"
+    )
     provider: Literal["cpu", "cuda", "tensorrt", "openvino"] = Field(
         "cpu", description="execution provider; the installed onnxruntime must have it"
     )

@@ -11,11 +11,13 @@ from tokenizers import models, normalizers, pre_tokenizers, processors
 from service.offline.checkpoints import Checkpoint
 from service.offline.encoder import Encoder, EncoderConfig
 from service.offline.export import TrainingRecord, publish, publish_embedding
+from service.offline.gate import Encode, Verdict
 from service.offline.heads import ClassificationModel
 from service.offline.progress import Progress
 from service.store.repository import ModelRepository
 
 TINY_MAX_TOKENS = 32
+SENTENCES = ("the food is good", "a bad train at nine", "the leaves", "not a good train leaves")
 _WORDS = [
     "[PAD]",
     "[UNK]",
@@ -65,6 +67,11 @@ def tiny_checkpoint(folder: Path) -> Checkpoint:
     )
 
 
+def only_fp32(fp32: Encode, int8: Encode) -> Verdict:
+    """A judge that never admits int8: which of two tiny variants is faster is a matter of luck."""
+    return Verdict({}, ("refused by the test",))
+
+
 @pytest.fixture
 def quiet() -> Progress:
     return Progress(Console(quiet=True))
@@ -77,9 +84,9 @@ def tiny_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     checkpoint = tiny_checkpoint(tmp_path_factory.mktemp("checkpoint"))
     repository = ModelRepository(root)
     progress = Progress(Console(quiet=True))
-    publish_embedding(repository, "embedding", checkpoint, progress)
+    publish_embedding(repository, "embedding", checkpoint, progress, SENTENCES, only_fp32)
     classifier = ClassificationModel(checkpoint.encoder, "mean", labels=3).eval()
     torch.nn.init.normal_(classifier.classifier.weight)
     record = TrainingRecord(("negative", "neutral", "positive"), {}, "0" * 64, seed=0)
-    publish(repository, "sentiment", classifier, checkpoint, progress, record)
+    publish(repository, "sentiment", classifier, checkpoint, progress, SENTENCES, only_fp32, record)
     return root

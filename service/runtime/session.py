@@ -30,7 +30,9 @@ PROVIDERS = {
 
 
 def open_session(
-    model: Path, provider: str = "cpu", provider_options: Mapping[str, str] | None = None
+    model: Path | bytes,
+    provider: str = "cpu",
+    provider_options: Mapping[str, str] | None = None,
 ) -> onnxruntime.InferenceSession:
     """A session whose `run` may be called from several threads at once, each using one core.
 
@@ -38,6 +40,7 @@ def open_session(
     the weights and never contend for a pool.
 
     Args:
+        model: an ONNX file, or its content.
         provider: a key of `PROVIDERS`; the CPU does what another provider cannot.
 
     Raises:
@@ -45,22 +48,21 @@ def open_session(
             the check onnxruntime would run on the CPU and only log it.
         ModelCorrupt: onnxruntime cannot load the file.
     """
-    name = PROVIDERS[provider]
-    if name not in onnxruntime.get_available_providers():
+    wanted = PROVIDERS[provider]
+    if wanted not in onnxruntime.get_available_providers():
         raise ProviderUnavailable(
             f"the installed onnxruntime has no provider {provider!r} (ENCSERVE_PROVIDER): "
             f"it has {_available()}; install the onnxruntime package that carries it"
         )
-    providers = [(name, dict(provider_options or {}))]
+    providers = [(wanted, dict(provider_options or {}))]
     if provider != "cpu":
         providers.append((PROVIDERS["cpu"], {}))
     try:
         session = onnxruntime.InferenceSession(model, _session_options(), providers=providers)
     except Exception as error:  # onnxruntime's own classes share no public base
-        raise ModelCorrupt(
-            f"onnxruntime cannot load {model.name}: {type(error).__name__}"
-        ) from error
-    if session.get_providers()[0] != name:
+        name = model.name if isinstance(model, Path) else "the model"
+        raise ModelCorrupt(f"onnxruntime cannot load {name}: {type(error).__name__}") from error
+    if session.get_providers()[0] != wanted:
         raise ProviderUnavailable(
             f"the provider {provider!r} (ENCSERVE_PROVIDER) could not start: its libraries or its "
             "device are missing"

@@ -26,7 +26,7 @@ from service.offline.parity import BATCH_SIZES, LENGTHS, check_parity
 from service.offline.progress import Progress
 from service.runtime.session import PackedEncoder, open_session
 from service.store.repository import ModelRepository, verify
-from tests.conftest import tiny_checkpoint
+from tests.conftest import SENTENCES, tiny_checkpoint
 
 GOOD_AND_BAD = [
     Example(f"{a} {b} {label}", label)
@@ -73,14 +73,16 @@ def test_published_model_says_where_it_comes_from(
     checkpoint: Checkpoint, quiet: Progress, tmp_path: Path
 ) -> None:
     repository = ModelRepository(tmp_path / "store")
-    model = publish_embedding(repository, "tiny", checkpoint, quiet)
+    model = publish_embedding(repository, "tiny", checkpoint, quiet, SENTENCES)
     verify(model)
     manifest = model.manifest
     assert (manifest.task, manifest.layout, manifest.width) == ("embedding", "packed", 16)
     assert (manifest.pooling, manifest.normalized, manifest.max_tokens) == ("mean", True, 32)
     assert manifest.provenance.base == "tiny"
     assert {"torch", "onnxruntime"} <= manifest.provenance.libraries.keys()
-    assert 0 <= manifest.variants["fp32"].parity_max_abs_diff < 1e-5
+    parity = manifest.variants["fp32"].parity_max_abs_diff
+    assert parity is not None
+    assert 0 <= parity < 1e-5
 
 
 def test_parity_covers_the_whole_grid(
@@ -113,7 +115,7 @@ def test_parity_failure_publishes_nothing(
     checkpoint: Checkpoint, quiet: Progress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     repository = ModelRepository(tmp_path / "store")
-    publish_embedding(repository, "tiny", checkpoint, quiet)
+    publish_embedding(repository, "tiny", checkpoint, quiet, SENTENCES)
 
     def export_then_change_the_module(model: EmbeddingModel, path: Path) -> None:
         export_onnx(model, path)
@@ -122,7 +124,7 @@ def test_parity_failure_publishes_nothing(
 
     monkeypatch.setattr(export, "export_onnx", export_then_change_the_module)
     with pytest.raises(ParityFailed, match="nothing was published"):
-        publish_embedding(repository, "tiny", checkpoint, quiet)
+        publish_embedding(repository, "tiny", checkpoint, quiet, SENTENCES)
     assert repository.versions("tiny") == ["1"]
     assert repository.resolve("tiny").manifest.version == "1"
     assert sorted(path.name for path in (repository.root / "tiny").iterdir()) == ["1", "current"]
@@ -135,7 +137,7 @@ def test_graph_that_answers_nan_fails_parity(
     with torch.no_grad():
         checkpoint.encoder.embeddings.norm.bias[0] = float("nan")
     with pytest.raises(Exception, match="finite"):
-        publish_embedding(repository, "tiny", checkpoint, quiet)
+        publish_embedding(repository, "tiny", checkpoint, quiet, SENTENCES)
     assert repository.names() == []
 
 

@@ -48,6 +48,6 @@ def test_long_request_is_tokenized_off_the_event_loop_in_portions(
 
 def test_session_runs_on_the_thread_that_calls_it(tiny_store: Path) -> None:
     model = ModelRepository(tiny_store).resolve("embedding")
-    options = open_session(model.file(model.manifest.default_file)).get_session_options()
+    options = open_session(model.file(model.manifest.file_of("fp32"))).get_session_options()
     assert options.intra_op_num_threads == 1
     assert options.inter_op_num_threads == 1

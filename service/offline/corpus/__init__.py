@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,6 +31,15 @@ class Example:
     label: str
 
 
+@dataclass(frozen=True, slots=True)
+class ScoredPair:
+    """Two texts and how alike people found them, on any scale."""
+
+    first: str
+    second: str
+    score: float
+
+
 def load_sentiment_corpus() -> list[Example]:
     """Every sentence of the project's corpus, one TSV file a kind of text."""
     folder = resources.files(__name__)
@@ -47,19 +57,30 @@ def read_examples(
     Raises:
         DatasetInvalid: the file cannot be read, lacks a column, or has an empty text or label.
     """
-    if path.suffix not in _DIALECTS:
-        raise DatasetInvalid(f"{path} is neither .tsv nor .csv")
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file, dialect=_DIALECTS[path.suffix]))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetInvalid(f"{path} cannot be read: {error}") from error
-    if not rows or not {text_column, label_column} <= rows[0].keys():
-        raise DatasetInvalid(f"{path} needs rows and the columns {text_column!r}, {label_column!r}")
     return [
         _example(row[text_column], row[label_column], f"{path}, row {number}")
-        for number, row in enumerate(rows, start=1)
+        for number, row in enumerate(_read_rows(path, text_column, label_column), start=1)
     ]
+
+
+def read_scored_pairs(path: Path) -> list[ScoredPair]:
+    """Read a .tsv or .csv file with the columns sentence1, sentence2 and score.
+
+    Raises:
+        DatasetInvalid: as `read_examples`, or a score is not a number.
+    """
+    rows = _read_rows(path, "sentence1", "sentence2", "score")
+    try:
+        return [ScoredPair(row["sentence1"], row["sentence2"], float(row["score"])) for row in rows]
+    except (TypeError, ValueError) as error:
+        raise DatasetInvalid(f"{path}: a score is not a number") from error
+
+
+def join_to_mixed_lengths(sentences: Sequence[str], count: int, *, seed: int = 0) -> list[str]:
+    """Texts of one to twenty of the sentences, in lengths as people send them."""
+    rng = random.Random(seed)
+    lengths = [rng.choice((1, 1, 1, 2, 2, 4, 8, 20)) for _ in range(count)]
+    return [" ".join(rng.choices(sentences, k=length)) for length in lengths]
 
 
 def labels_of(examples: Sequence[Example]) -> tuple[str, ...]:
@@ -82,6 +103,20 @@ def digest_of(examples: Sequence[Example]) -> str:
     for example in examples:
         digest.update(f"{example.label}\t{example.text}\n".encode())
     return digest.hexdigest()
+
+
+def _read_rows(path: Path, *columns: str) -> list[dict[str, str]]:
+    if path.suffix not in _DIALECTS:
+        raise DatasetInvalid(f"{path} is neither .tsv nor .csv")
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file, dialect=_DIALECTS[path.suffix]))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DatasetInvalid(f"{path} cannot be read: {error}") from error
+    if not rows or not set(columns) <= rows[0].keys():
+        names = ", ".join(map(repr, columns))
+        raise DatasetInvalid(f"{path} needs rows and the columns {names}")
+    return rows
 
 
 def _example(text: str | None, label: str | None, where: str) -> Example:

@@ -1,0 +1,100 @@
+"""Servers as child processes, and what the kernel says that they use."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.common import READY
+
+START_TIMEOUT_S = 120
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Processor time and memory of a process, all its threads together."""
+
+    pid: int
+
+    def cpu_s(self) -> float:
+        # Behind the name in parentheses: state is the first field, then user and system time.
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def memory_mib(self) -> float:
+        return self._status_mib("VmRSS")
+
+    def peak_mib(self) -> float:
+        return self._status_mib("VmHWM")
+
+    def _status_mib(self, name: str) -> float:
+        lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that answers at `url`."""
+
+    url: str
+    usage: Usage
+
+
+@contextmanager
+def encserve(store: Path, model: str, *options: str, variant: str = "") -> Iterator[Server]:
+    """Our server with one model and without a cache; `variant` "" is its fastest."""
+    settings = {"ENCSERVE_CACHE_BYTES": "0", "ENCSERVE_VARIANT": variant}
+    command = [sys.executable, "-m", "service.cli", "serve", "--port", "0", "--models", model]
+    command += ["--model-store", str(store), "--log-level", "warning", *options]
+    with child(command, settings, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        line = next((line for line in process.stdout if line.startswith(READY)), "")
+        if not line:
+            raise SystemExit("encserve did not start")
+        yield Server(line.removeprefix(READY).partition(";")[0], Usage(process.pid))
+
+
+@contextmanager
+def child(
+    command: Sequence[str],
+    variables: Mapping[str, str],
+    *,
+    stdout: int,
+    stderr: int | None = None,
+) -> Iterator[subprocess.Popen[str]]:
+    """A process with more variables than ours; ended with the block."""
+    process = subprocess.Popen(
+        command, env=os.environ | variables, stdout=stdout, stderr=stderr, text=True
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def free_port() -> int:
+    """A port of the loopback address that nothing listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until_listening(process: subprocess.Popen[str], port: int) -> None:
+    """Return when something accepts connections at `port`; give up when the process has ended."""
+    give_up_s = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < give_up_s and process.poll() is None:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.2)
+    raise SystemExit(f"nothing listens on port {port}: the server did not start")

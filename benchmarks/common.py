@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from service.offline.corpus import join_to_mixed_lengths, load_sentiment_corpus
+from service.runtime.cpus import processor
 from service.runtime.session import PackedEncoder, open_session
 from service.runtime.tokenizer import Tokenizer
 from service.store.manifest import TOKENIZER_FILE, Manifest
@@ -84,14 +85,6 @@ def machine() -> str:
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
     ).stdout.strip()
     return (
-        f"{len(os.sched_getaffinity(0))} cores, {_processor()}, Python "
+        f"{len(os.sched_getaffinity(0))} cores, {processor()}, Python "
         f"{platform.python_version()}, {libraries}, commit {commit or 'unknown'}"
     )
-
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    flags = next((line for line in lines if line.startswith("flags")), "").split()
-    known = [flag for flag in ("avx2", "avx512f", "avx512_vnni", "avx_vnni") if flag in flags]
-    return f"{names[0] if names else platform.machine()} ({' '.join(known)})"

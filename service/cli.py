@@ -94,6 +94,37 @@ def list_models(model_store: Store = None) -> None:
 
 
 @app.command()
+def tune(
+    names: Annotated[list[str] | None, typer.Argument(help="Models. (default: all)")] = None,
+    variant: Annotated[str | None, typer.Option(help="(default: the one that is served)")] = None,
+    seconds: Annotated[float, typer.Option(min=1, help="Time for each model.")] = 20,
+    model_store: Store = None,
+) -> None:
+    """Measure how runs are best shaped on this processor; the server does so from its next start.
+
+    Nothing else should run meanwhile.
+    """
+    from service import tuning
+    from service.loading import variant_to_serve
+
+    settings = _settings(model_store=model_store, variant=variant)
+    repository = ModelRepository(settings.model_store)
+    console = Console(stderr=True, highlight=False)
+    for name in names or repository.names():
+        model = repository.resolve(name)
+        chosen = variant_to_serve(model.manifest, settings)
+        measured = tuning.measure(model, chosen, seconds=seconds, advance=console.print)
+        best = tuning.best(measured)
+        path = tuning.write_shape(model, chosen, best)
+        table = Table("runs side by side", "threads a run", "tokens a run", "tokens/s", "")
+        for one in measured:
+            shape = one.shape
+            row = (shape.workers, shape.threads, shape.max_batch_tokens, round(one.tokens_per_s))
+            table.add_row(*map(str, row), "chosen" if one is best else "")
+        Console().print(f"{name}, {chosen}:", table, f"kept in {path}", sep="\n")
+
+
+@app.command()
 def bootstrap(model_store: Store = None) -> None:
     """Make the two default models, `embedding` and `sentiment`, where the store lacks them."""
     published = _repository(model_store).names()

@@ -41,10 +41,19 @@ class Settings(BaseSettings):
         {}, description='the provider\'s own options, as JSON: {"device_id": "1"}'
     )
     workers: int = Field(
-        0, ge=0, le=256, description="model runs side by side, one core each; 0 takes every core"
+        0, ge=0, le=256, description="model runs side by side; 0: as tuned, else every core"
+    )
+    run_threads: int = Field(
+        0, ge=0, le=256, description="cores of one model run; 0: as tuned, else one"
+    )
+    wide_threads: int = Field(
+        0,
+        ge=0,
+        le=256,
+        description="cores of a run that has the machine for itself; 0: every core up to 8; 1: off",
     )
     max_batch_tokens: int = Field(
-        128, ge=1, description="tokens in one model run; small batches fit the core's cache"
+        0, ge=0, description="tokens in one model run; 0: as tuned, else 128"
     )
     max_queue_tokens: int = Field(
         131_072, ge=1, description="tokens that may wait for one model before requests get 429"

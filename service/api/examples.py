@@ -32,7 +32,7 @@ EMBEDDINGS_RESPONSES: Examples = {
                 {
                     "object": "embedding",
                     "index": 0,
-                    "embedding": [0.91471016, -0.05038401, 0.10316257, 0.38745874],
+                    "embedding": [0.9155341, -0.025346441, 0.13557248, 0.37785584],
                 }
             ],
             "usage": {"prompt_tokens": 12, "total_tokens": 12},
@@ -43,8 +43,8 @@ EMBEDDINGS_RESPONSES: Examples = {
             "object": "list",
             "model": "embedding",
             "data": [
-                {"object": "embedding", "index": 0, "embedding": "flCTPSQeKL81LkC/"},
-                {"object": "embedding", "index": 1, "embedding": "G3LpvChkyD71dmu/"},
+                {"object": "embedding", "index": 0, "embedding": "J82aPXX8M7/uAzW/"},
+                {"object": "embedding", "index": 1, "embedding": "3tk8vYrAvj7DRm2/"},
             ],
             "usage": {"prompt_tokens": 16, "total_tokens": 16},
         }
@@ -68,9 +68,9 @@ SENTIMENT_RESPONSES: Examples = {
                 {
                     "index": 0,
                     "label": "negative",
-                    "score": 0.987,
-                    "scores": {"negative": 0.987, "neutral": 0.003, "positive": 0.01},
-                    "compound": -0.977,
+                    "score": 0.986,
+                    "scores": {"negative": 0.986, "neutral": 0.003, "positive": 0.011},
+                    "compound": -0.975,
                     "truncated": False,
                 },
                 {

@@ -133,15 +133,26 @@ def _require_json(request: Request) -> None:
 
 async def _while_connected(request: Request, handling: Coroutine[Any, Any, Response]) -> Response:
     """The handler's response; if the caller leaves first, the handler is cancelled."""
-    work = asyncio.ensure_future(handling)
-    gone = asyncio.ensure_future(_disconnected(request))
+    task = asyncio.current_task()
+    assert task
+    handled = False
+
+    def cancel_if_left(left: asyncio.Task[None]) -> None:
+        if not (handled or left.cancelled()):
+            task.cancel()
+
+    left = asyncio.ensure_future(_disconnected(request))
+    left.add_done_callback(cancel_if_left)
     try:
-        await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
-        return work.result() if work.done() else client_closed_request(request)
+        return await handling
+    except asyncio.CancelledError:
+        # The end of the grace after SIGTERM cancels, too; that is not the caller's doing.
+        if not left.done() or task.uncancel():
+            raise
+        return client_closed_request(request)
     finally:
-        work.cancel()
-        gone.cancel()
-        await asyncio.wait((work, gone))
+        handled = True
+        left.cancel()
 
 
 async def _disconnected(request: Request) -> None:

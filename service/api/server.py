@@ -17,8 +17,9 @@ from prometheus_client import (
 )
 
 from service.api.app import create_app
+from service.loading import load_engines
 from service.metrics import Metrics
-from service.registry import EngineRegistry, load_engines
+from service.registry import EngineRegistry
 from service.settings import Settings
 
 # After the grace, time to write the answers that say so.

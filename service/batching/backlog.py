@@ -21,6 +21,10 @@ class Backlog:
         self._tokens_a_run = 0.0
         self._seconds_a_run = 0.0
 
+    @property
+    def empty(self) -> bool:
+        return not self._texts
+
     def admit(self, tokens: int) -> None:
         """Raise unless `tokens` more may wait now.
 

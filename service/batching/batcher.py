@@ -2,13 +2,18 @@
 
 Work-conserving: a worker takes what waits the moment it is free, and nothing waits for a batch to
 fill. A text in flight is not computed again: whoever else asks for it joins.
+
+Requests live on the event loop; batches are taken and run in the workers' threads. What both touch
+(the queue, the backlog, which texts are in flight and started) is guarded by the pool's lock.
 """
 
 import asyncio
+import contextlib
 import logging
 import math
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Generic
 
 from service.batching.backlog import Backlog
@@ -16,7 +21,7 @@ from service.batching.cache import Cache
 from service.batching.pending import PendingRequest, PendingText, RowT, TokenIds, key_of
 from service.batching.queue import Priority, TokenQueue
 from service.batching.runner import Run, Runner
-from service.batching.workers import WorkerPool
+from service.batching.workers import Job, WorkerPool
 from service.errors import (
     DeadlineExceeded,
     EncserveError,
@@ -33,8 +38,9 @@ class Batcher(Generic[RowT]):
     """Turns concurrent requests into model runs and hands each row to the callers who asked for it.
 
     Args:
-        run: maps token ids of n texts to n rows; called in a thread of `pool`.
+        run: maps token ids of n texts to n rows; called in the threads of `pool`, side by side.
         pool: the threads; several batchers may share it.
+        run_wide: the same on all cores, for a batch that has the machine for itself.
         cache: rows of earlier texts; without one each text is computed anew.
         model: name for metrics.
         max_batch_tokens: budget of one run; a longer text runs alone.
@@ -49,12 +55,13 @@ class Batcher(Generic[RowT]):
         metrics: Metrics,
         cache: Cache[RowT] | None = None,
         *,
+        run_wide: Run[RowT] | None = None,
         model: str,
         max_batch_tokens: int,
         max_queue_tokens: int,
         padded: bool = False,
     ) -> None:
-        self._runner = Runner(run, pool, metrics, model)
+        self._runner = Runner(run, run_wide, metrics, model)
         self._pool = pool
         self._cache = cache
         self._metrics = metrics
@@ -66,25 +73,26 @@ class Batcher(Generic[RowT]):
         self._queue: TokenQueue[PendingText[RowT]] = TokenQueue(max_batch_tokens, padded=padded)
         self._in_flight: dict[bytes, PendingText[RowT]] = {}
         self._backlog = Backlog(max_queue_tokens, metrics, model)
-        self._has_work = asyncio.Event()
+        self._max_batch_tokens = max_batch_tokens
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._drained = asyncio.Event()
         self._closing = False
-        self._workers: list[asyncio.Task[None]] = []
+        self._broken = False
 
     @property
     def serving(self) -> bool:
-        """True while the workers live and new requests are accepted."""
-        return bool(self._workers) and not self._closing and not self.broken
+        """True while the workers are asked for and new requests are accepted."""
+        return self._loop is not None and not self._closing and not self._broken
 
     @property
     def broken(self) -> bool:
-        """True once a worker has died, which nothing but a restart mends."""
-        return any(map(_died, self._workers))
+        """True once a run has ended in what no handler catches; only a restart mends that."""
+        return self._broken
 
     def start(self) -> None:
-        """Start the workers; needs a running event loop."""
-        self._workers = [asyncio.create_task(self._work()) for _ in range(self._pool.size)]
-        for worker in self._workers:
-            worker.add_done_callback(self._on_worker_done)
+        """Let the workers ask for batches; needs a running event loop."""
+        self._loop = asyncio.get_running_loop()
+        self._pool.add(self)
 
     def admit(self, texts: int) -> None:
         """Raise what `submit` would raise for that many texts of one token each.
@@ -124,16 +132,16 @@ class Batcher(Generic[RowT]):
         keys = [key_of(token_ids) for token_ids in texts]
         rows = [None if self._cache is None else self._cache.get(key) for key in keys]
         missing = [index for index, row in enumerate(rows) if row is None]
-        new = {keys[index]: texts[index] for index in missing if keys[index] not in self._in_flight}
-        self.admit(sum(map(len, new.values())))
         request = PendingRequest(rows, asyncio.get_running_loop())
-        pending = [
-            self._join(request, index, keys[index], texts[index], deadline_s) for index in missing
-        ]
+        with self._pool.lock:
+            new = {keys[at]: texts[at] for at in missing if keys[at] not in self._in_flight}
+            self.admit(sum(map(len, new.values())))
+            pending = [self._join(request, at, keys[at], texts[at], deadline_s) for at in missing]
+            if to_run := [text for text in dict.fromkeys(pending) if not text.started]:
+                self._queue.put(to_run, priority)
+                tokens = sum(text.tokens for text in to_run)
+                self._pool.wake(-(-tokens // self._max_batch_tokens))
         self._texts_cached.inc(len(texts) - len(missing))
-        if to_run := [text for text in dict.fromkeys(pending) if not text.started]:
-            self._queue.put(to_run, priority)
-            self._has_work.set()
         try:
             return await request.answer
         finally:
@@ -142,13 +150,40 @@ class Batcher(Generic[RowT]):
     async def close(self, grace_s: float) -> None:
         """Refuse new requests, finish what was accepted within `grace_s`, fail what is left."""
         self._closing = True
-        self._has_work.set()
-        if self._workers:
-            await asyncio.wait(self._workers, timeout=grace_s)
-        for worker in self._workers:
-            worker.cancel()
-        await asyncio.gather(*self._workers, return_exceptions=True)
+        self._note_if_drained()
+        if self._loop is not None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._drained.wait(), timeout=grace_s)
+        self._pool.remove(self)
         self._fail_all(_shutting_down())
+
+    def take(self) -> Job | None:
+        """The next batch as a job for a worker, or None; see `Source.take`."""
+        assert self._loop
+        now_s = time.perf_counter()
+        taken = self._queue.take(now_s)
+        for text in taken.expired:
+            # Forgotten here and now, so that nobody joins it any more.
+            self._forget(text)
+            self._loop.call_soon_threadsafe(text.fail, self._refused(_too_late()))
+        if taken.expired:
+            self._loop.call_soon_threadsafe(self._note_if_drained)
+        if not taken.batch:
+            return None
+        for text in taken.batch:
+            text.started = True
+            self._backlog.leave(text.tokens)
+            self._queue_duration.observe(now_s - text.queued_at_s)
+        alone = self._pool.others_idle and self._backlog.empty
+        return partial(self._run, taken.batch, alone)
+
+    def give_up(self, error: BaseException) -> None:
+        """A worker met what no handler catches: nobody may wait for ever; see `Source.give_up`."""
+        assert self._loop
+        # Only the kind is logged: a message may quote what the model was fed.
+        logger.error("a run of model %s ended in %s", self._model, type(error).__name__)
+        self._broken = True
+        self._loop.call_soon_threadsafe(self._fail_all, _worker_died())
 
     def _join(
         self,
@@ -175,52 +210,36 @@ class Batcher(Generic[RowT]):
         return text
 
     def _leave(self, texts: Sequence[PendingText[RowT]]) -> None:
-        for text in texts:
-            if not text.started and not text.has_callers:
-                self._forget(text)
+        with self._pool.lock:
+            for text in texts:
+                if not text.started and not text.has_callers:
+                    self._forget(text)
+        self._note_if_drained()
 
-    async def _work(self) -> None:
-        while True:
-            await self._has_work.wait()
-            async with self._pool.slot:
-                taken = self._queue.take(time.perf_counter())
-                for text in taken.expired:
-                    self._settle(text, self._refused(_too_late()))
-                if taken.batch:
-                    await self._run(taken.batch)
-                elif self._closing:
-                    return
-                else:
-                    self._has_work.clear()
+    def _run(self, batch: list[PendingText[RowT]], alone: bool) -> None:
+        """In a worker's thread: the outcomes go back to the event loop in one call."""
+        assert self._loop
+        outcomes = self._runner.outcomes(batch, alone=alone)
+        self._loop.call_soon_threadsafe(self._settle_batch, batch, outcomes)
 
-    async def _run(self, batch: list[PendingText[RowT]]) -> None:
-        now_s = time.perf_counter()
-        for text in batch:
-            text.started = True
-            self._backlog.leave(text.tokens)
-            self._queue_duration.observe(now_s - text.queued_at_s)
-        try:
-            outcomes = await self._runner.outcomes(batch)
-        except BaseException as end:
-            # The worker ends in the middle of a run: nobody may wait for ever.
-            stopped = isinstance(end, asyncio.CancelledError)
+    def _settle_batch(
+        self, batch: list[PendingText[RowT]], outcomes: list[RowT | EncserveError]
+    ) -> None:
+        with self._pool.lock:
+            self._backlog.note_run(sum(text.tokens for text in batch), time.perf_counter())
             for text in batch:
-                self._settle(text, _shutting_down() if stopped else _worker_died())
-            raise
-        self._backlog.note_run(sum(text.tokens for text in batch), time.perf_counter())
+                self._forget(text)
         for text, outcome in zip(batch, outcomes, strict=True):
-            self._settle(text, outcome)
-
-    def _settle(self, text: PendingText[RowT], outcome: RowT | EncserveError) -> None:
-        self._forget(text)
-        if isinstance(outcome, EncserveError):
-            text.fail(outcome)
-            return
-        if self._cache is not None:
-            self._cache.put(text.key, outcome)
-        text.give(outcome)
+            if isinstance(outcome, EncserveError):
+                text.fail(outcome)
+                continue
+            if self._cache is not None:
+                self._cache.put(text.key, outcome)
+            text.give(outcome)
+        self._note_if_drained()
 
     def _forget(self, text: PendingText[RowT]) -> None:
+        """The text is in flight no more; call with the lock held."""
         if self._in_flight.get(text.key) is not text:
             return
         del self._in_flight[text.key]
@@ -231,22 +250,19 @@ class Batcher(Generic[RowT]):
         self._metrics.rejected_requests.labels(self._model, error.code).inc()
         return error
 
-    def _on_worker_done(self, worker: asyncio.Task[None]) -> None:
-        if not _died(worker):
-            return
-        # Only the kind is logged: a message may quote what the model was fed.
-        kind = type(worker.exception()).__name__
-        logger.error("a worker of model %s died of %s", self._model, kind)
-        self._fail_all(_worker_died())
-
     def _fail_all(self, error: EncserveError) -> None:
-        self._queue.clear()
-        for text in list(self._in_flight.values()):
-            self._settle(text, error)
+        with self._pool.lock:
+            self._queue.clear()
+            texts = list(self._in_flight.values())
+            for text in texts:
+                self._forget(text)
+        for text in texts:
+            text.fail(error)
+        self._note_if_drained()
 
-
-def _died(worker: asyncio.Task[None]) -> bool:
-    return worker.done() and not worker.cancelled() and worker.exception() is not None
+    def _note_if_drained(self) -> None:
+        if self._closing and not self._in_flight:
+            self._drained.set()
 
 
 def _shutting_down() -> ShuttingDown:

@@ -6,43 +6,59 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Generic
 
 from service.batching.pending import PendingText, RowT, TokenIds
-from service.batching.workers import WorkerPool
 from service.errors import EncserveError, InferenceFailed
 from service.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
+# Below this, handing out the work costs about what the other cores save.
+LEAST_WIDE_TOKENS = 64
+
 Run = Callable[[Sequence[TokenIds]], Collection[RowT]]
 
 
 class Runner(Generic[RowT]):
-    """Runs batches in threads of `pool`, and counts and times them as `model`."""
+    """Runs batches in the thread that calls, and counts and times them as `model`.
 
-    def __init__(self, run: Run[RowT], pool: WorkerPool, metrics: Metrics, model: str) -> None:
+    Args:
+        run: uses one core.
+        run_wide: uses all cores, for a batch that has the machine for itself.
+    """
+
+    def __init__(
+        self, run: Run[RowT], run_wide: Run[RowT] | None, metrics: Metrics, model: str
+    ) -> None:
         self._run = run
-        self._pool = pool
+        self._run_wide = run_wide or run
         self._batch_texts = metrics.batch_texts.labels(model)
         self._batch_tokens = metrics.batch_tokens.labels(model)
         self._duration = metrics.stage_duration.labels(model, "infer")
 
-    async def outcomes(self, batch: list[PendingText[RowT]]) -> list[RowT | EncserveError]:
+    def outcomes(
+        self, batch: list[PendingText[RowT]], *, alone: bool = False
+    ) -> list[RowT | EncserveError]:
         """A row or an error a text, in their order.
 
         A failing batch is run again text by text: only the text at fault fails.
+
+        Args:
+            alone: nothing else runs or waits.
         """
         try:
-            return list(await self._infer(batch))
+            return list(self._infer(batch, alone))
         except Exception as error:
             if len(batch) == 1:
                 return [_as_ours(error)]
-        return [(await self.outcomes([text]))[0] for text in batch]
+        return [self.outcomes([text])[0] for text in batch]
 
-    async def _infer(self, batch: list[PendingText[RowT]]) -> Collection[RowT]:
+    def _infer(self, batch: list[PendingText[RowT]], alone: bool) -> Collection[RowT]:
+        tokens = sum(text.tokens for text in batch)
+        run = self._run_wide if alone and tokens >= LEAST_WIDE_TOKENS else self._run
         self._batch_texts.observe(len(batch))
-        self._batch_tokens.observe(sum(text.tokens for text in batch))
+        self._batch_tokens.observe(tokens)
         started_s = time.perf_counter()
         try:
-            rows = await self._pool.run(self._run, [text.token_ids for text in batch])
+            rows = run([text.token_ids for text in batch])
         finally:
             self._duration.observe(time.perf_counter() - started_s)
         if len(rows) != len(batch):

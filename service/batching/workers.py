@@ -1,43 +1,121 @@
 """The threads that run models, shared by all models, so that a machine is never oversubscribed."""
 
 import asyncio
+import threading
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, Protocol, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Job = Callable[[], None]
+
+
+class Source(Protocol):
+    """Where the workers find work: the batcher of a model."""
+
+    def take(self) -> Job | None:
+        """The next job, chosen now; called in a worker's thread, with `WorkerPool.lock` held."""
+        ...
+
+    def give_up(self, error: BaseException) -> None:
+        """`take` or its job has raised: the source is asked no more."""
+        ...
 
 
 class WorkerPool:
-    """At most `size` model runs at a time, one thread each.
+    """At most `size` model runs at a time, one thread each, in turn from all sources.
 
-    `slot` is held while a batch is chosen and run: choosing only once a thread is free keeps
-    every batch as full as the queue allows.
+    A thread that is free takes the next job itself. The event loop hands nothing over, so a busy
+    loop leaves no core idle between two runs; and a job is chosen only when it can start, which
+    keeps every batch as full as the queue allows.
+
+    lock: guards what sources and the event loop share; held for moments only.
     """
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self.slot = asyncio.Semaphore(size)
-        self._threads = ThreadPoolExecutor(size, thread_name_prefix="encserve-run")
+        self.lock = threading.Lock()
+        self._work = threading.Condition(self.lock)
+        self._sources: deque[Source] = deque()
+        self._busy = 0
+        self._closed = False
+        self._threads = [
+            threading.Thread(target=self._serve, name=f"encserve-run_{number}", daemon=True)
+            for number in range(size)
+        ]
+        for thread in self._threads:
+            thread.start()
         # One thread: preparing large requests takes at most one core from the runs.
         self._aside = ThreadPoolExecutor(1, thread_name_prefix="encserve-aside")
 
-    async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call `function` in a thread of the pool; hold `slot`."""
-        return await _in(self._threads, function, *args, **kwargs)
+    def add(self, source: Source) -> None:
+        """Ask `source` for work from now on."""
+        with self.lock:
+            self._sources.append(source)
+            self.wake(self.size)
+
+    def remove(self, source: Source) -> None:
+        """Ask `source` no more; what was taken is finished."""
+        with self.lock:
+            if source in self._sources:
+                self._sources.remove(source)
+
+    def wake(self, workers: int) -> None:
+        """There is work for so many workers; call with `lock` held."""
+        self._work.notify(workers)
+
+    @property
+    def others_idle(self) -> bool:
+        """No worker but the one that asks is busy; call with `lock` held."""
+        return self._busy <= 1
 
     async def run_aside(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call `function` off the event loop, after what others put aside before."""
-        return await _in(self._aside, function, *args, **kwargs)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._aside, lambda: function(*args, **kwargs))
 
     def close(self) -> None:
-        for threads in (self._threads, self._aside):
-            threads.shutdown(wait=True, cancel_futures=True)
+        """Wait for the jobs under way; nothing is taken any more."""
+        with self.lock:
+            self._closed = True
+            self._work.notify_all()
+        for thread in self._threads:
+            thread.join()
+        self._aside.shutdown(wait=True, cancel_futures=True)
 
+    def _serve(self) -> None:
+        while (found := self._next()) is not None:
+            source, job = found
+            try:
+                job()
+            except BaseException as error:  # the thread must live for the other sources
+                self.remove(source)
+                source.give_up(error)
+            with self.lock:
+                self._busy -= 1
 
-async def _in(
-    threads: ThreadPoolExecutor, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
-) -> T:
-    loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(threads, lambda: function(*args, **kwargs))
+    def _next(self) -> tuple[Source, Job] | None:
+        """Wait for a job; None once the pool is closed."""
+        with self.lock:
+            while not self._closed:
+                self._busy += 1
+                if (found := self._ask_in_turn()) is not None:
+                    return found
+                self._busy -= 1
+                self._work.wait()
+        return None
+
+    def _ask_in_turn(self) -> tuple[Source, Job] | None:
+        for source in list(self._sources):
+            self._sources.rotate(-1)
+            try:
+                job = source.take()
+            except BaseException as error:  # a defect of one source must not stop the others
+                self._sources.remove(source)
+                source.give_up(error)
+                continue
+            if job is not None:
+                return source, job
+        return None

@@ -33,14 +33,17 @@ def open_session(
     model: Path | bytes,
     provider: str = "cpu",
     provider_options: Mapping[str, str] | None = None,
+    *,
+    threads: int = 1,
 ) -> onnxruntime.InferenceSession:
-    """A session whose `run` may be called from several threads at once, each using one core.
+    """A session whose `run` may be called from several threads at once.
 
-    With one intra-op thread the calling thread does the work, so that runs side by side share
-    the weights and never contend for a pool.
+    With one thread the caller's does the work, so that runs side by side share the weights and
+    never contend for a pool.
 
     Args:
         model: an ONNX file, or its content.
+        threads: cores that one run uses; more than one belong to the session.
         provider: a key of `PROVIDERS`; the CPU does what another provider cannot.
 
     Raises:
@@ -58,7 +61,9 @@ def open_session(
     if provider != "cpu":
         providers.append((PROVIDERS["cpu"], {}))
     try:
-        session = onnxruntime.InferenceSession(model, _session_options(), providers=providers)
+        session = onnxruntime.InferenceSession(
+            model, _session_options(threads), providers=providers
+        )
     except Exception as error:  # onnxruntime's own classes share no public base
         name = model.name if isinstance(model, Path) else "the model"
         raise ModelCorrupt(f"onnxruntime cannot load {name}: {type(error).__name__}") from error
@@ -70,9 +75,12 @@ def open_session(
     return session
 
 
-def _session_options() -> onnxruntime.SessionOptions:
+def _session_options(threads: int) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
+    options.intra_op_num_threads = threads
+    # Threads that wait for their share spin, which is what makes them worth having; they must not
+    # go on when the run has ended.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL

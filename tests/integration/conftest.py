@@ -19,8 +19,8 @@ import uvicorn
 from prometheus_client import CollectorRegistry
 
 from service.api.app import create_app
+from service.loading import load_engines
 from service.metrics import Metrics
-from service.registry import load_engines
 from service.settings import load_settings
 
 ENCSERVE = [sys.executable, "-m", "service.cli"]

@@ -170,7 +170,9 @@ def test_request_in_flight_at_sigterm_is_answered_before_the_end(process: Proces
 def test_request_that_outlives_the_grace_gets_503_and_the_process_ends_in_order(
     tiny_store: Path, whole: bool
 ) -> None:
-    process = Process(tiny_store, os.environ | {"ENCSERVE_SHUTDOWN_GRACE_S": "0"})
+    # A run for each text: the request takes far longer than the way of the signal.
+    slow = {"ENCSERVE_MAX_BATCH_TOKENS": "1", "ENCSERVE_WORKERS": "1"}
+    process = Process(tiny_store, os.environ | slow | {"ENCSERVE_SHUTDOWN_GRACE_S": "0"})
     try:
         url = process.announced()[1]
         with (

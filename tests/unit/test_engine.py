@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
+from service.loading import load_engines
 from service.metrics import Metrics
-from service.registry import load_engines
 from service.runtime.session import open_session
 from service.runtime.tokenizer import Tokenized, Tokenizer
 from service.settings import load_settings

@@ -43,7 +43,7 @@ def test_variables_that_kubernetes_sets_for_a_service_of_our_name_are_passed_ove
         ("cache_bytes", -1),
         ("port", 70_000),
         ("workers", -1),
-        ("max_batch_tokens", 0),
+        ("max_batch_tokens", -1),
         ("request_timeout_s", 0),
         ("request_timeout_s", float("nan")),
         ("max_texts_per_request", 0),

@@ -8,12 +8,12 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from service.errors import InvalidField
+from service.loading import load_engines
 from service.metrics import Metrics
 from service.offline import variants
 from service.offline.export import MODEL_FILE, publish_embedding
 from service.offline.gate import Encode, Verdict
 from service.offline.progress import Progress
-from service.registry import load_engines
 from service.runtime.session import PackedEncoder, open_session
 from service.runtime.tokenizer import Tokenizer
 from service.settings import load_settings

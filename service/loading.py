@@ -1,0 +1,171 @@
+"""From the store to engines: verify, choose variant and shape of the runs, open, warm up."""
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from service.batching.batcher import Batcher
+from service.batching.cache import RowCache
+from service.batching.workers import WorkerPool
+from service.engine import Engine, FloatArray
+from service.errors import InvalidField, ModelCorrupt, ModelNotFound
+from service.metrics import Metrics
+from service.registry import EngineRegistry
+from service.runtime.cpus import available_cpus
+from service.runtime.session import PackedEncoder, open_session
+from service.runtime.tokenizer import Tokenizer
+from service.settings import Settings
+from service.store.manifest import TOKENIZER_FILE, Manifest
+from service.store.repository import ModelRepository, PublishedModel, verify
+from service.tuning import DEFAULT_BATCH_TOKENS, Shape, read_shape
+
+logger = logging.getLogger(__name__)
+
+# More cores than this shorten the run of one text no further.
+MOST_WIDE_THREADS = 8
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A model that is to be served: which of its files, and how its runs are shaped."""
+
+    model: PublishedModel
+    variant: str
+    shape: Shape
+
+
+def load_engines(settings: Settings, metrics: Metrics) -> EngineRegistry:
+    """Load every model of the store, or those that the settings name, in parallel.
+
+    Raises:
+        ModelNotFound: the store is empty or lacks a named model.
+        ModelCorrupt, ManifestInvalid: published files are not what they should be.
+    """
+    repository = ModelRepository(settings.model_store)
+    names = tuple(dict.fromkeys(settings.models)) or tuple(repository.names())
+    if not names:
+        raise ModelNotFound(
+            f"no models in {settings.model_store}: make the default models with "
+            "`encserve bootstrap`, or name another store with ENCSERVE_MODEL_STORE"
+        )
+    plans = [plan(repository.resolve(name), settings) for name in names]
+    pool = WorkerPool(max(plan.shape.workers for plan in plans))
+    cache = RowCache(settings.cache_bytes, metrics) if settings.cache_bytes else None
+    try:
+        with ThreadPoolExecutor() as threads:
+            load = threads.map(
+                lambda plan: load_engine(plan, pool, cache, settings, metrics), plans
+            )
+            return EngineRegistry(list(load), pool)
+    except BaseException:
+        pool.close()
+        raise
+
+
+def plan(model: PublishedModel, settings: Settings) -> Plan:
+    """What the settings say; what they leave open, as `encserve tune` found it, or the defaults.
+
+    Raises:
+        InvalidField: the model lacks the variant.
+    """
+    variant = variant_to_serve(model.manifest, settings)
+    tuned = read_shape(model, variant)
+    threads = settings.run_threads or (tuned.threads if tuned else 1)
+    workers = settings.workers or (tuned.workers if tuned else 0)
+    budget = settings.max_batch_tokens or (tuned.max_batch_tokens if tuned else 0)
+    shape = Shape(
+        workers=workers or max(1, available_cpus() // threads),
+        threads=threads,
+        max_batch_tokens=min(budget or DEFAULT_BATCH_TOKENS, settings.max_queue_tokens),
+    )
+    logger.info(
+        "model %s version %s: %s, %s%s",
+        model.manifest.name,
+        model.manifest.version,
+        variant,
+        shape,
+        " (as tuned for this processor)" if tuned else "",
+    )
+    return Plan(model, variant, shape)
+
+
+def load_engine(
+    plan: Plan, pool: WorkerPool, cache: RowCache | None, settings: Settings, metrics: Metrics
+) -> Engine:
+    """Verify one published version, warm it up and build its engine, not yet started.
+
+    Raises:
+        ModelCorrupt: its files are not those of the manifest, or it fails its warm-up.
+        ProviderUnavailable: onnxruntime cannot run it as the settings ask.
+        InvalidField: the queue is too short for one of its longest texts.
+    """
+    verify(plan.model)
+    manifest = plan.model.manifest
+    if settings.max_queue_tokens < manifest.max_tokens:
+        raise InvalidField(
+            f"ENCSERVE_MAX_QUEUE_TOKENS is {settings.max_queue_tokens}, less than the "
+            f"{manifest.max_tokens} tokens of one long text of model {manifest.name!r}"
+        )
+    tokenizer = Tokenizer(plan.model.file(TOKENIZER_FILE), manifest.max_tokens)
+    encoder = _open(plan, settings, tokenizer, plan.shape.threads)
+    wide_threads = _wide_threads(plan, settings)
+    wide = _open(plan, settings, tokenizer, wide_threads) if wide_threads > 1 else None
+    batcher: Batcher[FloatArray] = Batcher(
+        encoder,
+        pool,
+        metrics,
+        cache.of_model(manifest.name, manifest.version, plan.variant) if cache else None,
+        run_wide=wide,
+        model=manifest.name,
+        max_batch_tokens=plan.shape.max_batch_tokens,
+        max_queue_tokens=settings.max_queue_tokens,
+    )
+    metrics.declare_model(
+        manifest.name, manifest.version, manifest.task, plan.variant, manifest.labels
+    )
+    return Engine(manifest, tokenizer, batcher, pool, metrics, settings)
+
+
+def variant_to_serve(manifest: Manifest, settings: Settings) -> str:
+    """The variant asked for, else the fastest on the CPU; int8 is made for no other provider."""
+    if not settings.variant:
+        return manifest.default_variant if settings.provider == "cpu" else "fp32"
+    if settings.variant not in manifest.variants:
+        raise InvalidField(
+            f"model {manifest.name!r} has no variant {settings.variant!r} (ENCSERVE_VARIANT): "
+            f"it has {', '.join(manifest.variants)}; leave it empty to serve the fastest"
+        )
+    return settings.variant
+
+
+def _wide_threads(plan: Plan, settings: Settings) -> int:
+    """Cores of a run that has the machine for itself; 1 if another session would add nothing."""
+    if settings.provider != "cpu":
+        return 1
+    threads = settings.wide_threads or min(available_cpus(), MOST_WIDE_THREADS)
+    return threads if threads > plan.shape.threads else 1
+
+
+def _open(plan: Plan, settings: Settings, tokenizer: Tokenizer, threads: int) -> PackedEncoder:
+    manifest = plan.model.manifest
+    session = open_session(
+        plan.model.file(manifest.file_of(plan.variant)),
+        settings.provider,
+        settings.provider_options,
+        threads=threads,
+    )
+    encoder = PackedEncoder(session, manifest.output, manifest.width)
+    _warm_up(encoder, tokenizer, manifest.max_tokens)
+    return encoder
+
+
+def _warm_up(encoder: PackedEncoder, tokenizer: Tokenizer, max_tokens: int) -> None:
+    """Answer one short text and one of the longest, before anyone waits; a bad model fails here."""
+    for text in tokenizer.encode(["warm up", "warm up " * max_tokens]):
+        try:
+            encoder([text.token_ids])
+        except Exception as error:  # onnxruntime's own classes share no public base
+            raise ModelCorrupt(
+                f"the model failed on a warm-up of {len(text.token_ids)} tokens: "
+                f"{type(error).__name__}"
+            ) from error

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 from service.batching.batcher import Batcher
 from service.batching.cache import RowCache
+from service.batching.runner import WideRun
 from service.batching.workers import WorkerPool
 from service.engine import Engine, FloatArray
 from service.errors import InvalidField, ModelCorrupt, ModelNotFound
 from service.metrics import Metrics
 from service.registry import EngineRegistry
 from service.runtime.cpus import available_cpus
-from service.runtime.session import PackedEncoder, open_session
+from service.runtime.session import ENCODERS, Encoder, open_session
 from service.runtime.tokenizer import Tokenizer
 from service.settings import Settings
 from service.store.manifest import TOKENIZER_FILE, Manifest
@@ -23,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 # More cores than this shorten the run of one text no further.
 MOST_WIDE_THREADS = 8
+# Below this, handing out the work costs about what the other cores save.
+LEAST_WIDE_TOKENS = {"fp32": 8, "int8": 64}
 
 
 @dataclass(frozen=True)
@@ -108,17 +111,16 @@ def load_engine(
         )
     tokenizer = Tokenizer(plan.model.file(TOKENIZER_FILE), manifest.max_tokens)
     encoder = _open(plan, settings, tokenizer, plan.shape.threads)
-    wide_threads = _wide_threads(plan, settings)
-    wide = _open(plan, settings, tokenizer, wide_threads) if wide_threads > 1 else None
     batcher: Batcher[FloatArray] = Batcher(
         encoder,
         pool,
         metrics,
         cache.of_model(manifest.name, manifest.version, plan.variant) if cache else None,
-        run_wide=wide,
+        wide=_wide_run(plan, settings, tokenizer),
         model=manifest.name,
         max_batch_tokens=plan.shape.max_batch_tokens,
         max_queue_tokens=settings.max_queue_tokens,
+        padded=manifest.layout == "padded",
     )
     metrics.declare_model(
         manifest.name, manifest.version, manifest.task, plan.variant, manifest.labels
@@ -138,15 +140,16 @@ def variant_to_serve(manifest: Manifest, settings: Settings) -> str:
     return settings.variant
 
 
-def _wide_threads(plan: Plan, settings: Settings) -> int:
-    """Cores of a run that has the machine for itself; 1 if another session would add nothing."""
-    if settings.provider != "cpu":
-        return 1
+def _wide_run(plan: Plan, settings: Settings, tokenizer: Tokenizer) -> WideRun[FloatArray] | None:
+    """A session on all cores; None where it would add nothing."""
     threads = settings.wide_threads or min(available_cpus(), MOST_WIDE_THREADS)
-    return threads if threads > plan.shape.threads else 1
+    if settings.provider != "cpu" or threads <= plan.shape.threads:
+        return None
+    least_tokens = LEAST_WIDE_TOKENS.get(plan.variant, LEAST_WIDE_TOKENS["fp32"])
+    return WideRun(_open(plan, settings, tokenizer, threads), least_tokens)
 
 
-def _open(plan: Plan, settings: Settings, tokenizer: Tokenizer, threads: int) -> PackedEncoder:
+def _open(plan: Plan, settings: Settings, tokenizer: Tokenizer, threads: int) -> Encoder:
     manifest = plan.model.manifest
     session = open_session(
         plan.model.file(manifest.file_of(plan.variant)),
@@ -154,12 +157,12 @@ def _open(plan: Plan, settings: Settings, tokenizer: Tokenizer, threads: int) ->
         settings.provider_options,
         threads=threads,
     )
-    encoder = PackedEncoder(session, manifest.output, manifest.width)
+    encoder = ENCODERS[manifest.layout](session, manifest.output, manifest.width)
     _warm_up(encoder, tokenizer, manifest.max_tokens)
     return encoder
 
 
-def _warm_up(encoder: PackedEncoder, tokenizer: Tokenizer, max_tokens: int) -> None:
+def _warm_up(encoder: Encoder, tokenizer: Tokenizer, max_tokens: int) -> None:
     """Answer one short text and one of the longest, before anyone waits; a bad model fails here."""
     for text in tokenizer.encode(["warm up", "warm up " * max_tokens]):
         try:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError
 
 from service.errors import ModelCorrupt
 from service.runtime.cpus import available_cpus, processor
-from service.runtime.session import PackedEncoder, open_session
+from service.runtime.session import ENCODERS, open_session
 from service.runtime.speed import tokens_per_s
 from service.runtime.tokenizer import Tokenizer
 from service.store.manifest import TOKENIZER_FILE
@@ -101,8 +101,9 @@ def measure(
     manifest = model.manifest
     file = model.file(manifest.file_of(variant))
     candidates = list(shapes(available_cpus()))
+    encoder = ENCODERS[manifest.layout]
     encoders = {
-        threads: PackedEncoder(open_session(file, threads=threads), manifest.output, manifest.width)
+        threads: encoder(open_session(file, threads=threads), manifest.output, manifest.width)
         for threads in {shape.threads for shape in candidates}
     }
     texts = _texts(Tokenizer(model.file(TOKENIZER_FILE), manifest.max_tokens), manifest.max_tokens)

@@ -20,7 +20,7 @@ from service.batching.backlog import Backlog
 from service.batching.cache import Cache
 from service.batching.pending import PendingRequest, PendingText, RowT, TokenIds, key_of
 from service.batching.queue import Priority, TokenQueue
-from service.batching.runner import Run, Runner
+from service.batching.runner import Run, Runner, WideRun
 from service.batching.workers import Job, WorkerPool
 from service.errors import (
     DeadlineExceeded,
@@ -40,7 +40,7 @@ class Batcher(Generic[RowT]):
     Args:
         run: maps token ids of n texts to n rows; called in the threads of `pool`, side by side.
         pool: the threads; several batchers may share it.
-        run_wide: the same on all cores, for a batch that has the machine for itself.
+        wide: the same on all cores, for a batch that has the machine for itself.
         cache: rows of earlier texts; without one each text is computed anew.
         model: name for metrics.
         max_batch_tokens: budget of one run; a longer text runs alone.
@@ -55,13 +55,13 @@ class Batcher(Generic[RowT]):
         metrics: Metrics,
         cache: Cache[RowT] | None = None,
         *,
-        run_wide: Run[RowT] | None = None,
+        wide: WideRun[RowT] | None = None,
         model: str,
         max_batch_tokens: int,
         max_queue_tokens: int,
         padded: bool = False,
     ) -> None:
-        self._runner = Runner(run, run_wide, metrics, model)
+        self._runner = Runner(run, wide, metrics, model)
         self._pool = pool
         self._cache = cache
         self._metrics = metrics

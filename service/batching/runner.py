@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from typing import Generic
 
 from service.batching.pending import PendingText, RowT, TokenIds
@@ -11,10 +12,15 @@ from service.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
-# Below this, handing out the work costs about what the other cores save.
-LEAST_WIDE_TOKENS = 64
-
 Run = Callable[[Sequence[TokenIds]], Collection[RowT]]
+
+
+@dataclass(frozen=True)
+class WideRun(Generic[RowT]):
+    """A run that uses all cores, worth it for batches of `least_tokens` or more."""
+
+    run: Run[RowT]
+    least_tokens: int
 
 
 class Runner(Generic[RowT]):
@@ -22,14 +28,14 @@ class Runner(Generic[RowT]):
 
     Args:
         run: uses one core.
-        run_wide: uses all cores, for a batch that has the machine for itself.
+        wide: for a batch that has the machine for itself.
     """
 
     def __init__(
-        self, run: Run[RowT], run_wide: Run[RowT] | None, metrics: Metrics, model: str
+        self, run: Run[RowT], wide: WideRun[RowT] | None, metrics: Metrics, model: str
     ) -> None:
         self._run = run
-        self._run_wide = run_wide or run
+        self._wide = wide or WideRun(run, least_tokens=1)
         self._batch_texts = metrics.batch_texts.labels(model)
         self._batch_tokens = metrics.batch_tokens.labels(model)
         self._duration = metrics.stage_duration.labels(model, "infer")
@@ -53,7 +59,7 @@ class Runner(Generic[RowT]):
 
     def _infer(self, batch: list[PendingText[RowT]], alone: bool) -> Collection[RowT]:
         tokens = sum(text.tokens for text in batch)
-        run = self._run_wide if alone and tokens >= LEAST_WIDE_TOKENS else self._run
+        run = self._wide.run if alone and tokens >= self._wide.least_tokens else self._run
         self._batch_texts.observe(len(batch))
         self._batch_tokens.observe(tokens)
         started_s = time.perf_counter()

@@ -70,18 +70,30 @@ class SelfAttention(nn.Module):
     def forward(
         self, hidden: Tensor, pad_index: Tensor, unpad_index: Tensor, padding_bias: Tensor
     ) -> Tensor:
-        query = self._per_head(self.query(hidden), pad_index)  # [n, heads, l, head_size]
-        key = self._per_head(self.key(hidden), pad_index)
-        value = self._per_head(self.value(hidden), pad_index)
-        scores = query @ key.transpose(-1, -2) / math.sqrt(self.head_size)  # [n, heads, l, l]
-        weights = self.dropout(torch.softmax(scores + padding_bias, dim=-1))
-        block = (weights @ value).transpose(1, 2).flatten(2)  # [n, l, d]
+        queries = append_zero_row(self.query(hidden))[pad_index]  # [n, l, d]
+        block = self._attend(queries, hidden, pad_index, padding_bias)
         return self.output(block.flatten(0, 1)[unpad_index])  # type: ignore[no-any-return]  # nn.Module call
 
-    def _per_head(self, rows: Tensor, pad_index: Tensor) -> Tensor:
-        """Gather packed rows into a padded block by head: [t, d] -> [n, heads, l, head_size]."""
-        block = append_zero_row(rows)[pad_index]  # [n, l, d]
-        return block.view(*pad_index.shape, self.heads, self.head_size).transpose(1, 2)
+    def first(self, hidden: Tensor, pad_index: Tensor, padding_bias: Tensor) -> Tensor:
+        """The same for the first token of each text only: [t, d] -> [n, d]."""
+        queries = self.query(hidden[pad_index[:, 0]])[:, None]  # [n, 1, d]
+        block = self._attend(queries, hidden, pad_index, padding_bias)
+        return self.output(block[:, 0])  # type: ignore[no-any-return]  # nn.Module call
+
+    def _attend(
+        self, queries: Tensor, hidden: Tensor, pad_index: Tensor, padding_bias: Tensor
+    ) -> Tensor:
+        """q queries of each text over all its tokens: [n, q, d] -> [n, q, d]."""
+        query = self._per_head(queries)  # [n, heads, q, head_size]
+        key = self._per_head(append_zero_row(self.key(hidden))[pad_index])
+        value = self._per_head(append_zero_row(self.value(hidden))[pad_index])
+        scores = query @ key.transpose(-1, -2) / math.sqrt(self.head_size)  # [n, heads, q, l]
+        weights: Tensor = self.dropout(torch.softmax(scores + padding_bias, dim=-1))
+        return (weights @ value).transpose(1, 2).flatten(2)
+
+    def _per_head(self, block: Tensor) -> Tensor:
+        """[n, q, d] -> [n, heads, q, head_size]."""
+        return block.view(*block.shape[:2], self.heads, self.head_size).transpose(1, 2)
 
 
 class FeedForward(nn.Module):
@@ -110,7 +122,14 @@ class Block(nn.Module):
     def forward(
         self, hidden: Tensor, pad_index: Tensor, unpad_index: Tensor, padding_bias: Tensor
     ) -> Tensor:
-        attended = self.attention(hidden, pad_index, unpad_index, padding_bias)
+        return self._add(hidden, self.attention(hidden, pad_index, unpad_index, padding_bias))
+
+    def first(self, hidden: Tensor, pad_index: Tensor, padding_bias: Tensor) -> Tensor:
+        """The block's result for the first token of each text only, [t, d] -> [n, d]."""
+        attended = self.attention.first(hidden, pad_index, padding_bias)
+        return self._add(hidden[pad_index[:, 0]], attended)
+
+    def _add(self, hidden: Tensor, attended: Tensor) -> Tensor:
         hidden = self.attention_norm(hidden + self.dropout(attended))
         return self.feed_forward_norm(  # type: ignore[no-any-return]  # nn.Module call
             hidden + self.dropout(self.feed_forward(hidden))
@@ -136,11 +155,34 @@ class Encoder(nn.Module):
         token_type_ids: Tensor | None = None,
     ) -> Tensor:
         """Shapes and types as in `PackedBatch`; returns [t, d] float32."""
+        hidden, padding_bias = self._embed(input_ids, position_ids, pad_index, token_type_ids)
+        for block in self.blocks:
+            hidden = block(hidden, pad_index, unpad_index, padding_bias)
+        return hidden
+
+    def first(
+        self, input_ids: Tensor, position_ids: Tensor, pad_index: Tensor, unpad_index: Tensor
+    ) -> Tensor:
+        """The vector of each text's first token, [n, d]: row `pad_index[:, 0]` of `forward`.
+
+        The last block computes those rows only; the others it would compute nobody reads.
+        """
+        hidden, padding_bias = self._embed(input_ids, position_ids, pad_index, None)
+        *most, last = self.blocks
+        for block in most:
+            hidden = block(hidden, pad_index, unpad_index, padding_bias)
+        return last.first(hidden, pad_index, padding_bias)  # type: ignore[no-any-return,operator]  # nn.Module
+
+    def _embed(
+        self,
+        input_ids: Tensor,
+        position_ids: Tensor,
+        pad_index: Tensor,
+        token_type_ids: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
         hidden: Tensor = self.embeddings(input_ids, position_ids, token_type_ids)
         padding_bias = padding_mask(pad_index, input_ids) * torch.finfo(hidden.dtype).min
-        for block in self.blocks:
-            hidden = block(hidden, pad_index, unpad_index, padding_bias[:, None, None, :])
-        return hidden
+        return hidden, padding_bias[:, None, None, :]
 
 
 def padding_mask(pad_index: Tensor, input_ids: Tensor) -> Tensor:

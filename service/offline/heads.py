@@ -14,10 +14,18 @@ from service.offline.encoder import Encoder, append_zero_row, padding_mask
 Pooling = Literal["mean", "cls"]
 
 
-def pool(hidden: Tensor, pad_index: Tensor, input_ids: Tensor, pooling: Pooling) -> Tensor:
-    """One vector a text, [t, d] -> [n, d]: the mean of its tokens, or its first token."""
+def pooled(
+    encoder: Encoder,
+    pooling: Pooling,
+    input_ids: Tensor,
+    position_ids: Tensor,
+    pad_index: Tensor,
+    unpad_index: Tensor,
+) -> Tensor:
+    """One vector a text, [n, d]: the mean of its tokens' vectors, or its first token's."""
     if pooling == "cls":
-        return hidden[pad_index[:, 0]]
+        return encoder.first(input_ids, position_ids, pad_index, unpad_index)
+    hidden = encoder(input_ids, position_ids, pad_index, unpad_index)
     block = append_zero_row(hidden)[pad_index]  # [n, l, d]
     lengths = (1.0 - padding_mask(pad_index, input_ids)).sum(dim=1, keepdim=True)
     return block.sum(dim=1) / lengths
@@ -41,9 +49,10 @@ class EmbeddingModel(nn.Module):
     def forward(
         self, input_ids: Tensor, position_ids: Tensor, pad_index: Tensor, unpad_index: Tensor
     ) -> Tensor:
-        hidden = self.encoder(input_ids, position_ids, pad_index, unpad_index)
-        pooled = pool(hidden, pad_index, input_ids, self.pooling)
-        return functional.normalize(pooled, dim=-1) if self.normalize else pooled
+        vectors = pooled(
+            self.encoder, self.pooling, input_ids, position_ids, pad_index, unpad_index
+        )
+        return functional.normalize(vectors, dim=-1) if self.normalize else vectors
 
 
 class ClassificationModel(nn.Module):
@@ -69,9 +78,10 @@ class ClassificationModel(nn.Module):
     def forward(
         self, input_ids: Tensor, position_ids: Tensor, pad_index: Tensor, unpad_index: Tensor
     ) -> Tensor:
-        hidden = self.encoder(input_ids, position_ids, pad_index, unpad_index)
-        pooled = pool(hidden, pad_index, input_ids, self.pooling)
-        return self.classifier(self.dropout(pooled))  # type: ignore[no-any-return]  # nn.Module call
+        vectors = pooled(
+            self.encoder, self.pooling, input_ids, position_ids, pad_index, unpad_index
+        )
+        return self.classifier(self.dropout(vectors))  # type: ignore[no-any-return]  # nn.Module call
 
 
 TaskModel = EmbeddingModel | ClassificationModel

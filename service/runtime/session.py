@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,12 +15,16 @@ from service.errors import (
     ProviderUnavailable,
 )
 from service.runtime.packing import PACKED_INPUTS, pack
+from service.runtime.padding import PADDED_INPUTS, pad
 
 # From its import on, onnxruntime stores a device id in the home folder and reports to its makers.
 # Nothing but this variable prevents both, and it is read at that import.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 import onnxruntime
+
+FloatArray = npt.NDArray[np.float32]
+Layout = Literal["packed", "padded"]
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -101,28 +106,67 @@ class PackedEncoder:
     """
 
     def __init__(self, session: onnxruntime.InferenceSession, output: str, width: int) -> None:
-        self._session = session
-        self._output = output
-        self._width = width
-        inputs = {node.name for node in session.get_inputs()}
+        inputs = _names(session.get_inputs())
         if inputs != set(PACKED_INPUTS):
             raise ModelCorrupt(f"the model's inputs are {sorted(inputs)}, not {PACKED_INPUTS}")
-        if output not in {node.name for node in session.get_outputs()}:
-            raise ModelCorrupt(f"the model has no output {output!r}")
+        self._rows = _Rows(session, output, width)
 
-    def __call__(self, texts: Sequence[Sequence[int]]) -> npt.NDArray[np.float32]:
+    def __call__(self, texts: Sequence[Sequence[int]]) -> FloatArray:
         """Run one batch; safe to call from several threads.
 
         Raises:
             InferenceFailed: the answer has another shape than asked for.
             NonFiniteOutput: the answer holds NaN or infinity.
         """
-        (rows,) = self._session.run([self._output], pack(texts).feeds())
-        if rows.shape != (len(texts), self._width):
+        return self._rows.of(pack(texts).feeds(), len(texts))
+
+
+class PaddedEncoder:
+    """A model of the padded layout, pooled in its graph: token ids of n texts -> [n, width].
+
+    Raises:
+        ModelCorrupt: the graph's inputs or outputs are not those of the padded layout.
+    """
+
+    def __init__(self, session: onnxruntime.InferenceSession, output: str, width: int) -> None:
+        self._inputs = _names(session.get_inputs())
+        if not {"input_ids", "attention_mask"} <= self._inputs <= set(PADDED_INPUTS):
+            raise ModelCorrupt(
+                f"the model's inputs are {sorted(self._inputs)}, not some of {PADDED_INPUTS}"
+            )
+        self._rows = _Rows(session, output, width)
+
+    def __call__(self, texts: Sequence[Sequence[int]]) -> FloatArray:
+        """Run one batch; safe to call from several threads. Raises as `PackedEncoder`."""
+        feeds = {name: array for name, array in pad(texts).items() if name in self._inputs}
+        return self._rows.of(feeds, len(texts))
+
+
+Encoder = PackedEncoder | PaddedEncoder
+ENCODERS: Mapping[Layout, type[Encoder]] = {"packed": PackedEncoder, "padded": PaddedEncoder}
+
+
+class _Rows:
+    """The model's one output, checked: a finite row of `width` numbers a text."""
+
+    def __init__(self, session: onnxruntime.InferenceSession, output: str, width: int) -> None:
+        self._session = session
+        self._output = output
+        self._width = width
+        if output not in _names(session.get_outputs()):
+            raise ModelCorrupt(f"the model has no output {output!r}")
+
+    def of(self, feeds: Mapping[str, npt.NDArray[np.int64]], texts: int) -> FloatArray:
+        (rows,) = self._session.run([self._output], feeds)
+        if rows.shape != (texts, self._width):
             raise InferenceFailed(
-                f"the model returned shape {rows.shape} instead of {(len(texts), self._width)}"
+                f"the model returned shape {rows.shape} instead of {(texts, self._width)}"
             )
         if not np.isfinite(rows).all():
             raise NonFiniteOutput("the model's answer is not a finite number")
-        checked: npt.NDArray[np.float32] = rows
+        checked: FloatArray = rows
         return checked
+
+
+def _names(nodes: Sequence[onnxruntime.NodeArg]) -> set[str]:
+    return {node.name for node in nodes}

@@ -61,6 +61,7 @@ class Provenance(_Frozen):
 class ManifestFields(_Frozen):
     """What the maker of a model states; the store adds name, version, time and digests.
 
+    layout: how texts are laid out for the graph, see `runtime/packing.py` and `padding.py`.
     output: name of the graph's output, [texts, width] float32.
     labels: in the order of the logits; empty for embeddings.
     normalized: the embedding has unit length.
@@ -68,7 +69,7 @@ class ManifestFields(_Frozen):
     """
 
     task: Task
-    layout: Literal["packed"] = "packed"
+    layout: Literal["packed", "padded"] = "packed"
     inputs: tuple[str, ...]
     output: str
     width: int = Field(ge=1)

@@ -154,3 +154,12 @@ def test_padding_gets_no_attention_and_no_gradient(tmp_path: Path) -> None:
     with_companion = hidden_per_text(encoder, texts)[0]
     alone = hidden_per_text(encoder, texts[:1])[0]
     torch.testing.assert_close(with_companion, alone, atol=1e-6, rtol=0)
+
+
+def test_first_vectors_are_those_of_the_whole_encoder(tmp_path: Path) -> None:
+    encoder = tiny_checkpoint(tmp_path).encoder
+    tensors = packed_tensors(random_texts([9, 1, 32, 3], encoder.config.vocabulary_size))
+    with torch.inference_mode():
+        whole = encoder(*tensors)[tensors[2][:, 0]]
+        first = encoder.first(*tensors)
+    torch.testing.assert_close(first, whole, atol=1e-6, rtol=0)

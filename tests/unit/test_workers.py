@@ -1,0 +1,165 @@
+"""The threads that all models share: turns, wide runs, and a model that breaks."""
+
+import asyncio
+from collections.abc import Sequence
+from itertools import pairwise
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from service.batching.batcher import Batcher
+from service.batching.runner import WideRun
+from service.batching.workers import WorkerPool
+from service.errors import InferenceFailed
+from service.metrics import Metrics
+from tests.unit.fakes import FakeEncoder, GatedEncoder, Row
+
+LEAST_WIDE_TOKENS = 64
+
+
+def batcher_of(
+    encoder: FakeEncoder, pool: WorkerPool, name: str, wide: FakeEncoder | None = None
+) -> Batcher[Row]:
+    metrics = Metrics(CollectorRegistry())
+    return Batcher(
+        encoder,
+        pool,
+        metrics,
+        wide=WideRun(wide, LEAST_WIDE_TOKENS) if wide else None,
+        model=name,
+        max_batch_tokens=LEAST_WIDE_TOKENS,
+        max_queue_tokens=10_000,
+    )
+
+
+def long_text(number: int) -> list[int]:
+    return [number] * LEAST_WIDE_TOKENS
+
+
+def test_two_models_take_turns_on_one_worker() -> None:
+    order: list[str] = []
+
+    class Noting(FakeEncoder):
+        def __init__(self, name: str) -> None:
+            super().__init__()
+            self.name = name
+
+        def __call__(self, texts: Sequence[Sequence[int]]) -> list[Row]:
+            order.append(self.name)
+            return super().__call__(texts)
+
+    async def body() -> None:
+        pool = WorkerPool(1)
+        first, second = (batcher_of(Noting(name), pool, name) for name in "ab")
+        gate = GatedEncoder()
+        blocking = batcher_of(gate, pool, "gate")
+        for batcher in (blocking, first, second):
+            batcher.start()
+        blocker = asyncio.create_task(blocking.submit([[1]]))
+        await gate.until_running()
+        waiting = [
+            asyncio.create_task(batcher.submit([long_text(number) for number in range(5)]))
+            for batcher in (first, second)
+        ]
+        await asyncio.sleep(0)
+        gate.gate.set()
+        await asyncio.gather(blocker, *waiting)
+        for batcher in (blocking, first, second):
+            await batcher.close(grace_s=5)
+        pool.close()
+
+    asyncio.run(body())
+    assert sorted(order) == ["a"] * 5 + ["b"] * 5
+    assert all(left != right for left, right in pairwise(order))
+
+
+def test_text_that_is_alone_runs_wide_and_a_short_one_does_not() -> None:
+    narrow, wide = FakeEncoder(), FakeEncoder()
+
+    async def body() -> None:
+        pool = WorkerPool(2)
+        batcher = batcher_of(narrow, pool, "fake", wide)
+        batcher.start()
+        assert await batcher.submit([long_text(1)]) == [tuple(long_text(1))]
+        await batcher.submit([[2]])
+        await batcher.close(grace_s=5)
+        pool.close()
+
+    asyncio.run(body())
+    assert wide.batches == [[tuple(long_text(1))]]
+    assert narrow.batches == [[(2,)]]
+
+
+def test_nothing_runs_wide_beside_another_run() -> None:
+    narrow, wide = GatedEncoder(), FakeEncoder()
+
+    async def body() -> None:
+        pool = WorkerPool(2)
+        batcher = batcher_of(narrow, pool, "fake", wide)
+        batcher.start()
+        running = asyncio.create_task(batcher.submit([[9]]))
+        await narrow.until_running()
+        beside = asyncio.create_task(batcher.submit([long_text(1)]))
+        await narrow.until_running()
+        narrow.gate.set()
+        await asyncio.gather(running, beside)
+        await batcher.close(grace_s=5)
+        pool.close()
+
+    asyncio.run(body())
+    assert wide.batches == []
+
+
+def test_model_that_breaks_leaves_the_other_its_workers() -> None:
+    class Crash(BaseException):
+        pass
+
+    class Crashing(FakeEncoder):
+        def __call__(self, texts: Sequence[Sequence[int]]) -> list[Row]:
+            raise Crash
+
+    async def body() -> None:
+        pool = WorkerPool(1)
+        bad, good = batcher_of(Crashing(), pool, "bad"), batcher_of(FakeEncoder(), pool, "good")
+        bad.start()
+        good.start()
+        with pytest.raises(InferenceFailed, match="died"):
+            await bad.submit([[1]])
+        assert bad.broken
+        assert await good.submit([[2]]) == [(2,)]
+        await asyncio.gather(bad.close(grace_s=5), good.close(grace_s=5))
+        pool.close()
+
+    asyncio.run(body())
+
+
+def test_requests_from_many_callers_end_while_callers_come_and_go() -> None:
+    encoder = FakeEncoder()
+
+    async def body() -> None:
+        pool = WorkerPool(3)
+        batcher = batcher_of(encoder, pool, "fake")
+        batcher.start()
+
+        async def caller(number: int) -> int:
+            answered = 0
+            for turn in range(40):
+                texts = [[number, turn, part] for part in range(1 + turn % 3)]
+                task = asyncio.create_task(batcher.submit(texts))
+                if turn % 5 == number % 5:
+                    await asyncio.sleep(0)
+                    task.cancel()
+                    await asyncio.wait([task])
+                    continue
+                assert await task == [tuple(text) for text in texts]
+                answered += 1
+            return answered
+
+        async with asyncio.timeout(60):
+            answered = await asyncio.gather(*map(caller, range(20)))
+        assert sum(answered) == 20 * 32
+        await batcher.close(grace_s=5)
+        pool.close()
+
+    asyncio.run(body())
+    assert set(encoder.times_computed().values()) == {1}

@@ -108,6 +108,8 @@ def tune(
     from service.loading import variant_to_serve
 
     settings = _settings(model_store=model_store, variant=variant)
+    if settings.provider != "cpu":
+        raise typer.BadParameter("tuning is for the CPU: unset ENCSERVE_PROVIDER")
     repository = ModelRepository(settings.model_store)
     console = Console(stderr=True, highlight=False)
     for name in names or repository.names():
@@ -175,7 +177,7 @@ def finetune(
     seed: Annotated[int | None, typer.Option(help="Seed of split, order and dropout.")] = None,
     int8_data: Annotated[
         Path | None,
-        typer.Option(help="Labelled texts that int8 must pass. (default: the texts of --data)"),
+        typer.Option(help="Labelled texts that int8 must pass. (default: the held-out ones)"),
     ] = None,
     model_store: Store = None,
 ) -> None:

@@ -72,22 +72,22 @@ def plan(model: PublishedModel, settings: Settings) -> Plan:
         InvalidField: the model lacks the variant.
     """
     variant = variant_to_serve(model.manifest, settings)
-    tuned = read_shape(model, variant)
-    threads = settings.run_threads or (tuned.threads if tuned else 1)
-    workers = settings.workers or (tuned.workers if tuned else 0)
-    budget = settings.max_batch_tokens or (tuned.max_batch_tokens if tuned else 0)
+    tuned = _tuned(model, variant, settings)
+    threads = settings.run_threads or tuned.threads
+    # Shares of the cores belong together: with other threads a run, other workers.
+    workers = tuned.workers if threads == tuned.threads else max(1, available_cpus() // threads)
+    budget = settings.max_batch_tokens or tuned.max_batch_tokens
     shape = Shape(
-        workers=workers or max(1, available_cpus() // threads),
+        workers=settings.workers or workers,
         threads=threads,
-        max_batch_tokens=min(budget or DEFAULT_BATCH_TOKENS, settings.max_queue_tokens),
+        max_batch_tokens=min(budget, settings.max_queue_tokens),
     )
     logger.info(
-        "model %s version %s: %s, %s%s",
+        "model %s version %s: %s, %s",
         model.manifest.name,
         model.manifest.version,
         variant,
         shape,
-        " (as tuned for this processor)" if tuned else "",
     )
     return Plan(model, variant, shape)
 
@@ -120,6 +120,7 @@ def load_engine(
         model=manifest.name,
         max_batch_tokens=plan.shape.max_batch_tokens,
         max_queue_tokens=settings.max_queue_tokens,
+        max_runs=plan.shape.workers,
         padded=manifest.layout == "padded",
     )
     metrics.declare_model(
@@ -138,6 +139,20 @@ def variant_to_serve(manifest: Manifest, settings: Settings) -> str:
             f"it has {', '.join(manifest.variants)}; leave it empty to serve the fastest"
         )
     return settings.variant
+
+
+def _tuned(model: PublishedModel, variant: str, settings: Settings) -> Shape:
+    """What `encserve tune` found here; a run a core where it was not asked, or for a GPU."""
+    tuned = None
+    try:
+        if settings.provider == "cpu":
+            tuned = read_shape(model, variant)
+    except ModelCorrupt as error:
+        # It is a hint only: no reason not to serve.
+        logger.warning("%s", error.message)
+    return tuned or Shape(
+        workers=available_cpus(), threads=1, max_batch_tokens=DEFAULT_BATCH_TOKENS
+    )
 
 
 def _wide_run(plan: Plan, settings: Settings, tokenizer: Tokenizer) -> WideRun[FloatArray] | None:

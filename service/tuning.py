@@ -18,7 +18,7 @@ from service.runtime.session import ENCODERS, open_session
 from service.runtime.speed import tokens_per_s
 from service.runtime.tokenizer import Tokenizer
 from service.store.manifest import TOKENIZER_FILE
-from service.store.repository import PublishedModel
+from service.store.repository import PublishedModel, write_synced
 
 TUNING_FILE = "tuning.json"
 DEFAULT_BATCH_TOKENS = 128
@@ -82,14 +82,18 @@ def write_shape(model: PublishedModel, variant: str, measured: Measured) -> Path
     found = Found(**measured.shape.model_dump(), tokens_per_s=round(measured.tokens_per_s))
     tuning = _Tuning({**_read(path), _key(model, variant): found})
     beside = path.with_name(f".{TUNING_FILE}-{uuid4().hex}")
-    beside.write_text(tuning.model_dump_json(indent=2) + "\n")
+    write_synced(beside, tuning.model_dump_json(indent=2).encode() + b"\n")
     beside.replace(path)
     return path
 
 
 def shapes(cpus: int) -> Iterator[Shape]:
-    """All that are tried: every way to share out the cores, with every budget."""
-    for threads in (number for number in range(1, cpus + 1) if cpus % number == 0):
+    """All that are tried: a run a core, and one run on all cores, with every budget.
+
+    Nothing between: runs side by side on one session share its threads, so that workers times
+    threads is not what they get.
+    """
+    for threads in sorted({1, cpus}):
         for budget in BUDGETS:
             yield Shape(workers=cpus // threads, threads=threads, max_batch_tokens=budget)
 
@@ -112,7 +116,7 @@ def measure(
         for shape in candidates:
             rate = tokens_per_s(
                 encoders[shape.threads],
-                texts * shape.workers,
+                texts,
                 max_batch_tokens=shape.max_batch_tokens,
                 workers=shape.workers,
                 seconds=seconds / ROUNDS / len(candidates),

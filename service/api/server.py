@@ -51,6 +51,8 @@ def run_server(settings: Settings) -> None:
         log_level=settings.log_level,
         access_log=False,
         server_header=False,
+        # Nothing here asks who the caller is.
+        proxy_headers=False,
         timeout_graceful_shutdown=settings.shutdown_grace_s + LAST_ANSWERS_S,
     )
     _Server(config, engines, settings.shutdown_grace_s).run()

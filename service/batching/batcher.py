@@ -12,7 +12,7 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Generic
 
@@ -45,6 +45,7 @@ class Batcher(Generic[RowT]):
         model: name for metrics.
         max_batch_tokens: budget of one run; a longer text runs alone.
         max_queue_tokens: what may wait before requests are refused.
+        max_runs: most runs of this model side by side; without it as many as there are workers.
         padded: the model computes on padded batches, see `TokenQueue`.
     """
 
@@ -59,6 +60,7 @@ class Batcher(Generic[RowT]):
         model: str,
         max_batch_tokens: int,
         max_queue_tokens: int,
+        max_runs: int | None = None,
         padded: bool = False,
     ) -> None:
         self._runner = Runner(run, wide, metrics, model)
@@ -73,7 +75,8 @@ class Batcher(Generic[RowT]):
         self._queue: TokenQueue[PendingText[RowT]] = TokenQueue(max_batch_tokens, padded=padded)
         self._in_flight: dict[bytes, PendingText[RowT]] = {}
         self._backlog = Backlog(max_queue_tokens, metrics, model)
-        self._max_batch_tokens = max_batch_tokens
+        self._max_runs = max_runs
+        self._runs = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._drained = asyncio.Event()
         self._closing = False
@@ -139,8 +142,7 @@ class Batcher(Generic[RowT]):
             pending = [self._join(request, at, keys[at], texts[at], deadline_s) for at in missing]
             if to_run := [text for text in dict.fromkeys(pending) if not text.started]:
                 self._queue.put(to_run, priority)
-                tokens = sum(text.tokens for text in to_run)
-                self._pool.wake(-(-tokens // self._max_batch_tokens))
+                self._pool.wake()
         self._texts_cached.inc(len(texts) - len(missing))
         try:
             return await request.answer
@@ -159,17 +161,22 @@ class Batcher(Generic[RowT]):
 
     def take(self) -> Job | None:
         """The next batch as a job for a worker, or None; see `Source.take`."""
-        assert self._loop
+        if self._runs == self._max_runs:
+            return None
         now_s = time.perf_counter()
         taken = self._queue.take(now_s)
-        for text in taken.expired:
-            # Forgotten here and now, so that nobody joins it any more.
-            self._forget(text)
-            self._loop.call_soon_threadsafe(text.fail, self._refused(_too_late()))
-        if taken.expired:
-            self._loop.call_soon_threadsafe(self._note_if_drained)
+        if expired := list(dict.fromkeys(taken.expired)):
+            # Forgotten here and now, so that nobody joins them any more.
+            for text in expired:
+                self._forget(text)
+            self._post(partial(self._fail_expired, expired))
         if not taken.batch:
             return None
+        self._runs += 1
+        if not self._backlog.empty:
+            # One worker wakes the next, as long as there is work: nobody can tell beforehand how
+            # many batches it makes.
+            self._pool.wake()
         for text in taken.batch:
             text.started = True
             self._backlog.leave(text.tokens)
@@ -179,11 +186,10 @@ class Batcher(Generic[RowT]):
 
     def give_up(self, error: BaseException) -> None:
         """A worker met what no handler catches: nobody may wait for ever; see `Source.give_up`."""
-        assert self._loop
         # Only the kind is logged: a message may quote what the model was fed.
         logger.error("a run of model %s ended in %s", self._model, type(error).__name__)
         self._broken = True
-        self._loop.call_soon_threadsafe(self._fail_all, _worker_died())
+        self._post(partial(self._fail_all, _worker_died()))
 
     def _join(
         self,
@@ -218,9 +224,21 @@ class Batcher(Generic[RowT]):
 
     def _run(self, batch: list[PendingText[RowT]], alone: bool) -> None:
         """In a worker's thread: the outcomes go back to the event loop in one call."""
-        assert self._loop
         outcomes = self._runner.outcomes(batch, alone=alone)
-        self._loop.call_soon_threadsafe(self._settle_batch, batch, outcomes)
+        with self._pool.lock:
+            self._runs -= 1
+        self._post(partial(self._settle_batch, batch, outcomes))
+
+    def _post(self, call: Callable[[], None]) -> None:
+        """Let the event loop do it. A loop that is closed has nobody left who waits."""
+        assert self._loop
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(call)
+
+    def _fail_expired(self, texts: Sequence[PendingText[RowT]]) -> None:
+        for text in texts:
+            text.fail(self._refused(_too_late()))
+        self._note_if_drained()
 
     def _settle_batch(
         self, batch: list[PendingText[RowT]], outcomes: list[RowT | EncserveError]

@@ -54,8 +54,9 @@ class PendingText(Generic[RowT]):
     started: a worker has it: callers may still join, but no other worker may take it.
     """
 
-    key: bytes
-    token_ids: TokenIds
+    # Out of the repr: a log line of some library may print it.
+    key: bytes = field(repr=False)
+    token_ids: TokenIds = field(repr=False)
     queued_at_s: float
     deadline_s: float
     started: bool = False

@@ -48,7 +48,7 @@ class Runner(Generic[RowT]):
         A failing batch is run again text by text: only the text at fault fails.
 
         Args:
-            alone: nothing else runs or waits.
+            alone: no other run is under way, and no text of this model waits.
         """
         try:
             return list(self._infer(batch, alone))

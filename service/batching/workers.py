@@ -54,7 +54,7 @@ class WorkerPool:
         """Ask `source` for work from now on."""
         with self.lock:
             self._sources.append(source)
-            self.wake(self.size)
+            self.wake()
 
     def remove(self, source: Source) -> None:
         """Ask `source` no more; what was taken is finished."""
@@ -62,9 +62,9 @@ class WorkerPool:
             if source in self._sources:
                 self._sources.remove(source)
 
-    def wake(self, workers: int) -> None:
-        """There is work for so many workers; call with `lock` held."""
-        self._work.notify(workers)
+    def wake(self) -> None:
+        """There is work for one more worker; call with `lock` held."""
+        self._work.notify()
 
     @property
     def others_idle(self) -> bool:
@@ -93,8 +93,9 @@ class WorkerPool:
             except BaseException as error:  # the thread must live for the other sources
                 self.remove(source)
                 source.give_up(error)
-            with self.lock:
-                self._busy -= 1
+            finally:
+                with self.lock:
+                    self._busy -= 1
 
     def _next(self) -> tuple[Source, Job] | None:
         """Wait for a job; None once the pool is closed."""

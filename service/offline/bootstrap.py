@@ -6,7 +6,13 @@ from service.offline.checkpoints import DEFAULT_BASE, load_checkpoint
 from service.offline.corpus import Example, ScoredPair, digest_of, load_sentiment_corpus
 from service.offline.export import TrainingRecord, publish, publish_embedding
 from service.offline.finetune import FinetuneConfig, finetune
-from service.offline.gate import Encode, Verdict, compare_on_examples, compare_on_pairs
+from service.offline.gate import (
+    Encode,
+    Verdict,
+    compare_labels,
+    compare_on_examples,
+    compare_on_pairs,
+)
 from service.offline.progress import Progress
 from service.store.repository import ModelRepository, PublishedModel
 
@@ -46,17 +52,18 @@ def make_classifier(
     """Fine-tune `base` on `examples` (the project's sentiment corpus) and publish it as `name`.
 
     Args:
-        test_examples: decide whether int8 is good enough, instead of the texts of `examples`.
+        test_examples: decide whether int8 is good enough, instead of the held-out texts.
     """
     config = config or FinetuneConfig()
     examples = load_sentiment_corpus() if examples is None else examples
     checkpoint = load_checkpoint(base)
     tuned = finetune(checkpoint, examples, config, progress, name)
 
-    def judge_on_examples(fp32: Encode, int8: Encode) -> Verdict:
-        return compare_on_examples(fp32, int8, test_examples or (), tuned.labels)
+    def judge(fp32: Encode, int8: Encode) -> Verdict:
+        if test_examples:
+            return compare_on_examples(fp32, int8, test_examples, tuned.labels)
+        return compare_labels(fp32, int8, tuned.held_out)
 
     training = TrainingRecord(tuned.labels, tuned.metrics, digest_of(examples), config.seed)
     sentences = [example.text for example in examples]
-    judge = judge_on_examples if test_examples else None
     return publish(repository, name, tuned.model, checkpoint, progress, sentences, judge, training)

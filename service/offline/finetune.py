@@ -1,7 +1,7 @@
 """Fine-tuning: an encoder and a linear head learn labelled texts, in packed batches."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,10 +48,12 @@ class Finetuned:
     model: ClassificationModel
     labels: tuple[str, ...]
     metrics: dict[str, float]
+    held_out: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class _Split:
+    sources: list[str]
     texts: list[list[int]]
     labels: Tensor  # [texts] int64
     lengths: Tensor  # [texts] int64
@@ -99,7 +101,7 @@ def finetune(
                 optimizer.zero_grad()
                 phase.advance(f"loss {loss.item():.3f}")
     model.eval()
-    return Finetuned(model, labels, _evaluate(model, dev, config.batch_size))
+    return Finetuned(model, labels, _evaluate(model, dev, config.batch_size), tuple(dev.sources))
 
 
 def packed_tensors(texts: Sequence[Sequence[int]]) -> tuple[Tensor, ...]:
@@ -121,9 +123,10 @@ def _split(
         np.arange(len(examples)), test_size=dev_texts, stratify=indices, random_state=config.seed
     )
 
-    def take(rows: Iterable[int]) -> _Split:
+    def take(rows: Sequence[int]) -> _Split:
         chosen = [texts[row] for row in rows]
         return _Split(
+            sources=[examples[row].text for row in rows],
             texts=chosen,
             labels=torch.tensor([indices[row] for row in rows]),
             lengths=torch.tensor([len(text) for text in chosen]),

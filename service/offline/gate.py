@@ -65,9 +65,17 @@ def compare_embeddings(fp32: Encode, int8: Encode, texts: Sequence[str]) -> Verd
 
 
 def compare_labels(fp32: Encode, int8: Encode, texts: Sequence[str]) -> Verdict:
-    """The share of texts to which both give the same label."""
-    agreement = float((fp32(texts).argmax(axis=1) == int8(texts).argmax(axis=1)).mean())
-    return _verdict({"label_agreement": agreement}, {"label_agreement": LEAST_LABEL_AGREEMENT})
+    """The share of texts to which both give the same label, and the mean cosine of their logits.
+
+    The cosine tells where nearly all texts have one label, and agreement is no feat.
+    """
+    ours, theirs = fp32(texts), int8(texts)
+    agreement = float((ours.argmax(axis=1) == theirs.argmax(axis=1)).mean())
+    cosine = float((_unit(ours) * _unit(theirs)).sum(axis=1).mean())
+    return _verdict(
+        {"label_agreement": agreement, "mean_cosine": cosine},
+        {"label_agreement": LEAST_LABEL_AGREEMENT, "mean_cosine": LEAST_MEAN_COSINE},
+    )
 
 
 def compare_on_pairs(fp32: Encode, int8: Encode, pairs: Sequence[ScoredPair]) -> Verdict:

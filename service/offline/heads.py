@@ -23,9 +23,12 @@ def pooled(
     unpad_index: Tensor,
 ) -> Tensor:
     """One vector a text, [n, d]: the mean of its tokens' vectors, or its first token's."""
-    if pooling == "cls":
+    # Of a single block, `first` would leave an input of the exported graph without use.
+    if pooling == "cls" and encoder.config.layers > 1:
         return encoder.first(input_ids, position_ids, pad_index, unpad_index)
-    hidden = encoder(input_ids, position_ids, pad_index, unpad_index)
+    hidden: Tensor = encoder(input_ids, position_ids, pad_index, unpad_index)
+    if pooling == "cls":
+        return hidden[pad_index[:, 0]]
     block = append_zero_row(hidden)[pad_index]  # [n, l, d]
     lengths = (1.0 - padding_mask(pad_index, input_ids)).sum(dim=1, keepdim=True)
     return block.sum(dim=1) / lengths

@@ -24,8 +24,8 @@ FloatArray = npt.NDArray[np.float32]
 
 # How much of a channel's size moves from activations to weights.
 SMOOTHING = 0.75
-# Processors with AVX2 but without VNNI add pairs of products in 16 bits: 2 * 255 * 63 fits, with
-# 8-bit weights it would not. So the same file answers the same everywhere.
+# Processors with AVX2 but without VNNI add pairs of products in 16 bits: 2 * 255 * 63 fits; 8-bit
+# weights would not, and sums would be cut off there without a word.
 WEIGHT_MAX = 63
 TABLE_MAX = 127
 TEXTS_PER_RUN = 4
@@ -78,10 +78,11 @@ class _Quantized:
         self._ranges = ranges
         self._weights = {tensor.name: tensor for tensor in graph.initializer}
         self._linears = _linears(graph)
+        self._linear_outputs = {node.output[0] for node in self._linears}
         self._smoothing: dict[str, FloatArray] = {}
 
     def replaced(self, node: NodeProto) -> Iterator[NodeProto]:
-        if node in self._linears:
+        if node.output[0] in self._linear_outputs:
             if node.input[0] not in self._smoothing:
                 yield from self._quantized_activation(node.input[0])
             yield self._quantized_linear(node)
@@ -97,7 +98,7 @@ class _Quantized:
         smoothing = found.size**SMOOTHING / weight_size ** (1 - SMOOTHING)
         low = min(0.0, float((found.low / smoothing).min()))
         high = max(0.0, float((found.high / smoothing).max()))
-        scale = np.float32((high - low) / 255)
+        scale = np.float32(max(high - low, _LEAST) / 255)
         self._smoothing[name] = smoothing
         self._constant(f"{name}.inverse_smoothing", (1 / smoothing).astype(np.float32))
         self._constant(f"{name}.scale", np.array(scale))
@@ -110,7 +111,8 @@ class _Quantized:
         )
 
     def _quantized_linear(self, node: NodeProto) -> NodeProto:
-        activation, name, bias = node.input
+        activation, name = node.input[:2]
+        bias = node.input[2] if len(node.input) > 2 else ""
         weight = self._weight(node) * self._smoothing[activation][:, None]
         rows, scales = _int8_rows(weight.T, WEIGHT_MAX)
         self._constant(f"{name}.int8", np.ascontiguousarray(rows.T))

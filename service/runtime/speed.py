@@ -16,16 +16,18 @@ def tokens_per_s(
     workers: int = 1,
     seconds: float,
 ) -> float:
-    """Tokens a second of `workers` threads that call `run` for `seconds`, first come first served.
+    """Tokens a second of `workers` threads that call `run` for `seconds`.
 
     Args:
-        texts: token ids, at least one text a worker; taken again from the start when they end.
+        texts: token ids, in batches in their order; taken again from the start when they end.
     """
     stop_s = time.perf_counter() + seconds
 
     def work(number: int) -> int:
         tokens = 0
-        for batch in _batches(texts[number::workers], max_batch_tokens):
+        # Each starts elsewhere, so that no two run the same.
+        first = number * len(texts) // workers
+        for batch in _batches([*texts[first:], *texts[:first]], max_batch_tokens):
             run(batch)
             tokens += sum(map(len, batch))
             if time.perf_counter() > stop_s:

@@ -133,13 +133,13 @@ class Draft:
             created_at=datetime.now(UTC),
             files=files,
         )
-        _write_synced(self.path / MANIFEST_FILE, manifest.model_dump_json(indent=2).encode())
+        write_synced(self.path / MANIFEST_FILE, manifest.model_dump_json(indent=2).encode())
         _sync(self.path)
         folder = model_folder / version
         self.path.rename(folder)
         _sync(model_folder)
         pointer = model_folder / f"{_STAGING_PREFIX}{CURRENT_FILE}-{uuid.uuid4().hex}"
-        _write_synced(pointer, version.encode())
+        write_synced(pointer, version.encode())
         pointer.rename(model_folder / CURRENT_FILE)
         _sync(model_folder)
         return PublishedModel(folder, manifest)
@@ -176,7 +176,8 @@ def _describe(path: Path) -> FileEntry:
     return FileEntry(bytes=path.stat().st_size, sha256=sha256_of(path))
 
 
-def _write_synced(path: Path, data: bytes) -> None:
+def write_synced(path: Path, data: bytes) -> None:
+    """Write a file that is on disk when the call returns."""
     path.write_bytes(data)
     _sync(path)
 

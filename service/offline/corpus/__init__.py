@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import math
 import random
 from collections import Counter
 from collections.abc import Sequence
@@ -71,9 +72,14 @@ def read_scored_pairs(path: Path) -> list[ScoredPair]:
     """
     rows = _read_rows(path, "sentence1", "sentence2", "score")
     try:
-        return [ScoredPair(row["sentence1"], row["sentence2"], float(row["score"])) for row in rows]
+        pairs = [
+            ScoredPair(row["sentence1"], row["sentence2"], float(row["score"])) for row in rows
+        ]
     except (TypeError, ValueError) as error:
         raise DatasetInvalid(f"{path}: a score is not a number") from error
+    if not all(math.isfinite(pair.score) for pair in pairs):
+        raise DatasetInvalid(f"{path}: a score is not a number")
+    return pairs
 
 
 def join_to_mixed_lengths(sentences: Sequence[str], count: int, *, seed: int = 0) -> list[str]:

@@ -75,6 +75,7 @@ class Batcher(Generic[RowT]):
         self._queue: TokenQueue[PendingText[RowT]] = TokenQueue(max_batch_tokens, padded=padded)
         self._in_flight: dict[bytes, PendingText[RowT]] = {}
         self._backlog = Backlog(max_queue_tokens, metrics, model)
+        self._max_batch_tokens = max_batch_tokens
         self._max_runs = max_runs
         self._runs = 0
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -159,12 +160,12 @@ class Batcher(Generic[RowT]):
         self._pool.remove(self)
         self._fail_all(_shutting_down())
 
-    def take(self) -> Job | None:
+    def take(self, *, express: bool) -> Job | None:
         """The next batch as a job for a worker, or None; see `Source.take`."""
-        if self._runs == self._max_runs:
+        if self._runs == self._max_runs and not express:
             return None
         now_s = time.perf_counter()
-        taken = self._queue.take(now_s)
+        taken = self._queue.take(now_s, express=express)
         if expired := list(dict.fromkeys(taken.expired)):
             # Forgotten here and now, so that nobody joins them any more.
             for text in expired:
@@ -172,7 +173,7 @@ class Batcher(Generic[RowT]):
             self._post(partial(self._fail_expired, expired))
         if not taken.batch:
             return None
-        self._runs += 1
+        self._runs += not express
         if not self._backlog.empty:
             # One worker wakes the next, as long as there is work: nobody can tell beforehand how
             # many batches it makes.
@@ -182,7 +183,8 @@ class Batcher(Generic[RowT]):
             self._backlog.leave(text.tokens)
             self._queue_duration.observe(now_s - text.queued_at_s)
         alone = self._pool.others_idle and self._backlog.empty
-        return partial(self._run, taken.batch, alone)
+        long = sum(text.tokens for text in taken.batch) > self._max_batch_tokens
+        return Job(partial(self._run, taken.batch, alone, express), long and not express)
 
     def give_up(self, error: BaseException) -> None:
         """A worker met what no handler catches: nobody may wait for ever; see `Source.give_up`."""
@@ -222,11 +224,11 @@ class Batcher(Generic[RowT]):
                     self._forget(text)
         self._note_if_drained()
 
-    def _run(self, batch: list[PendingText[RowT]], alone: bool) -> None:
+    def _run(self, batch: list[PendingText[RowT]], alone: bool, express: bool) -> None:
         """In a worker's thread: the outcomes go back to the event loop in one call."""
         outcomes = self._runner.outcomes(batch, alone=alone)
         with self._pool.lock:
-            self._runs -= 1
+            self._runs -= not express
         self._post(partial(self._settle_batch, batch, outcomes))
 
     def _post(self, call: Callable[[], None]) -> None:

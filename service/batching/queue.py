@@ -97,10 +97,14 @@ class TokenQueue(Generic[ItemT]):
         fits = sum(item.tokens for item in items) <= self._max_batch_tokens
         (lanes.short if fits else lanes.long).append(deque(items))
 
-    def take(self, now_s: float) -> Taken[ItemT]:
-        """Remove and return the next batch; it is empty only if nothing wanted waits."""
+    def take(self, now_s: float, *, express: bool = False) -> Taken[ItemT]:
+        """Remove and return the next batch; it is empty only if nothing wanted waits.
+
+        Args:
+            express: from the short lane of interactive requests only.
+        """
         taken: Taken[ItemT] = Taken()
-        places = self._places(now_s, taken.expired)
+        places = self._places(now_s, taken.expired, express)
         if self._padded:
             chosen = _of_like_length(
                 list(islice(places, PADDED_WINDOW_TEXTS)), self._max_batch_tokens
@@ -108,7 +112,8 @@ class TokenQueue(Generic[ItemT]):
         else:
             chosen = _first_within(places, self._max_batch_tokens)
         if not chosen:
-            self.clear()
+            if not express:
+                self.clear()
             return taken
         first = chosen[0]
         first.lanes.short_was_first = first.lane is first.lanes.short
@@ -123,11 +128,13 @@ class TokenQueue(Generic[ItemT]):
             lanes.short.clear()
             lanes.long.clear()
 
-    def _places(self, now_s: float, expired: list[ItemT]) -> Iterable[_Place[ItemT]]:
+    def _places(self, now_s: float, expired: list[ItemT], express: bool) -> Iterable[_Place[ItemT]]:
         """Every wanted text once, in its turn. Others are dropped when they come to the front."""
         seen: set[int] = set()
-        for lanes in self._classes.values():
-            for lane in lanes.in_turn():
+        for priority, lanes in self._classes.items():
+            if express and priority is not Priority.INTERACTIVE:
+                return
+            for lane in (lanes.short,) if express else lanes.in_turn():
                 for index, request in enumerate(lane):
                     while request and not _runnable(request[0], now_s):
                         item = request.popleft()

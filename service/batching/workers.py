@@ -5,18 +5,31 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import ParamSpec, Protocol, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Job = Callable[[], None]
+EXPRESS = "express"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A run; `long` if it takes longer than a batch should, as one long text does."""
+
+    run: Callable[[], None]
+    long: bool
 
 
 class Source(Protocol):
     """Where the workers find work: the batcher of a model."""
 
-    def take(self) -> Job | None:
-        """The next job, chosen now; called in a worker's thread, with `WorkerPool.lock` held."""
+    def take(self, *, express: bool) -> Job | None:
+        """The next job, chosen now; called in a worker's thread, with `WorkerPool.lock` held.
+
+        Args:
+            express: only short requests that somebody waits for.
+        """
         ...
 
     def give_up(self, error: BaseException) -> None:
@@ -31,6 +44,9 @@ class WorkerPool:
     loop leaves no core idle between two runs; and a job is chosen only when it can start, which
     keeps every batch as full as the queue allows.
 
+    One more thread, the express, runs short requests while every worker is at a long text, which
+    nothing can interrupt: the kernel lets the newcomer in, and the long texts lose what it takes.
+
     lock: guards what sources and the event loop share; held for moments only.
     """
 
@@ -38,12 +54,17 @@ class WorkerPool:
         self.size = size
         self.lock = threading.Lock()
         self._work = threading.Condition(self.lock)
+        self._express = threading.Condition(self.lock)
         self._sources: deque[Source] = deque()
         self._busy = 0
+        self._long_runs = 0
         self._closed = False
+        names = [*(f"run_{number}" for number in range(size)), EXPRESS]
         self._threads = [
-            threading.Thread(target=self._serve, name=f"encserve-run_{number}", daemon=True)
-            for number in range(size)
+            threading.Thread(
+                target=self._serve, args=(name == EXPRESS,), name=f"encserve-{name}", daemon=True
+            )
+            for name in names
         ]
         for thread in self._threads:
             thread.start()
@@ -65,6 +86,8 @@ class WorkerPool:
     def wake(self) -> None:
         """There is work for one more worker; call with `lock` held."""
         self._work.notify()
+        if self._long_runs == self.size:
+            self._express.notify()
 
     @property
     def others_idle(self) -> bool:
@@ -81,42 +104,49 @@ class WorkerPool:
         with self.lock:
             self._closed = True
             self._work.notify_all()
+            self._express.notify_all()
         for thread in self._threads:
             thread.join()
         self._aside.shutdown(wait=True, cancel_futures=True)
 
-    def _serve(self) -> None:
-        while (found := self._next()) is not None:
+    def _serve(self, express: bool) -> None:
+        while (found := self._next(express)) is not None:
             source, job = found
             try:
-                job()
+                job.run()
             except BaseException as error:  # the thread must live for the other sources
                 self.remove(source)
                 source.give_up(error)
             finally:
                 with self.lock:
                     self._busy -= 1
+                    self._long_runs -= job.long
 
-    def _next(self) -> tuple[Source, Job] | None:
+    def _next(self, express: bool) -> tuple[Source, Job] | None:
         """Wait for a job; None once the pool is closed."""
         with self.lock:
             while not self._closed:
-                self._busy += 1
-                if (found := self._ask_in_turn()) is not None:
+                if (found := self._ask_in_turn(express)) is not None:
                     return found
-                self._busy -= 1
-                self._work.wait()
+                (self._express if express else self._work).wait()
         return None
 
-    def _ask_in_turn(self) -> tuple[Source, Job] | None:
+    def _ask_in_turn(self, express: bool) -> tuple[Source, Job] | None:
+        if express and self._long_runs < self.size:
+            return None
+        self._busy += 1
         for source in list(self._sources):
             self._sources.rotate(-1)
             try:
-                job = source.take()
+                job = source.take(express=express)
             except BaseException as error:  # a defect of one source must not stop the others
                 self._sources.remove(source)
                 source.give_up(error)
                 continue
             if job is not None:
+                self._long_runs += job.long
+                if self._long_runs == self.size:
+                    self._express.notify()
                 return source, job
+        self._busy -= 1
         return None

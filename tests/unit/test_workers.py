@@ -8,6 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from service.batching.batcher import Batcher
+from service.batching.queue import Priority
 from service.batching.runner import WideRun
 from service.batching.workers import WorkerPool
 from service.errors import InferenceFailed
@@ -265,3 +266,53 @@ def test_requests_from_many_callers_end_while_callers_come_and_go() -> None:
 
     asyncio.run(body())
     assert set(encoder.times_computed().values()) == {1}
+
+
+def test_short_text_does_not_wait_for_long_ones_that_hold_every_worker() -> None:
+    class GatedOnLong(GatedEncoder):
+        def __call__(self, texts: Sequence[Sequence[int]]) -> list[Row]:
+            if sum(map(len, texts)) > LEAST_WIDE_TOKENS:
+                return super().__call__(texts)
+            return FakeEncoder.__call__(self, texts)
+
+    encoder = GatedOnLong()
+
+    async def body() -> None:
+        pool = WorkerPool(2)
+        batcher = batcher_of(encoder, pool, "fake")
+        batcher.start()
+        long = [
+            asyncio.create_task(batcher.submit([[number] * (LEAST_WIDE_TOKENS + 1)]))
+            for number in range(4)
+        ]
+        await encoder.until_running()
+        await encoder.until_running()
+        bulk = asyncio.create_task(batcher.submit([[8]], priority=Priority.BULK))
+        assert await batcher.submit([[9]]) == [(9,)]
+        assert not any(task.done() for task in (*long, bulk))
+        encoder.gate.set()
+        await asyncio.gather(*long, bulk)
+        await batcher.close(grace_s=5)
+        pool.close()
+
+    asyncio.run(body())
+    assert encoder.batches[0] == [(9,)]
+
+
+def test_runs_within_the_budget_are_never_more_than_the_workers() -> None:
+    encoder = GatedEncoder()
+
+    async def body() -> None:
+        pool = WorkerPool(2)
+        batcher = batcher_of(encoder, pool, "fake")
+        batcher.start()
+        texts = [asyncio.create_task(batcher.submit([long_text(number)])) for number in range(4)]
+        await encoder.until_running()
+        await encoder.until_running()
+        assert not await asyncio.to_thread(encoder.running.acquire, timeout=0.2)
+        encoder.gate.set()
+        await asyncio.gather(*texts)
+        await batcher.close(grace_s=5)
+        pool.close()
+
+    asyncio.run(body())

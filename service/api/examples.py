@@ -32,7 +32,7 @@ EMBEDDINGS_RESPONSES: Examples = {
                 {
                     "object": "embedding",
                     "index": 0,
-                    "embedding": [0.9155341, -0.025346441, 0.13557248, 0.37785584],
+                    "embedding": [0.92475003, 0.036229312, 0.16265947, 0.34215018],
                 }
             ],
             "usage": {"prompt_tokens": 12, "total_tokens": 12},
@@ -43,8 +43,8 @@ EMBEDDINGS_RESPONSES: Examples = {
             "object": "list",
             "model": "embedding",
             "data": [
-                {"object": "embedding", "index": 0, "embedding": "J82aPXX8M7/uAzW/"},
-                {"object": "embedding", "index": 1, "embedding": "3tk8vYrAvj7DRm2/"},
+                {"object": "embedding", "index": 0, "embedding": "dGqFPco+Kr9fdT6/"},
+                {"object": "embedding", "index": 1, "embedding": "CGA1vVqV7T59fGK/"},
             ],
             "usage": {"prompt_tokens": 16, "total_tokens": 16},
         }

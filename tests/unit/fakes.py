@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from service.batching.batcher import Batcher
 from service.batching.cache import Cache
+from service.batching.runner import WideRun
 from service.batching.workers import WorkerPool
 from service.metrics import Metrics
 
@@ -63,6 +64,8 @@ def with_batcher(
     max_queue_tokens: int = 1000,
     cache: Cache[Row] | None = None,
     registry: CollectorRegistry | None = None,
+    wide: WideRun[Row] | None = None,
+    max_runs: int | None = None,
 ) -> None:
     async def run() -> None:
         pool = WorkerPool(workers)
@@ -71,6 +74,8 @@ def with_batcher(
             pool,
             Metrics(registry or CollectorRegistry()),
             cache,
+            wide=wide,
+            max_runs=max_runs,
             model="fake",
             max_batch_tokens=max_batch_tokens,
             max_queue_tokens=max_queue_tokens,

@@ -13,20 +13,17 @@ from service.batching.runner import WideRun
 from service.batching.workers import WorkerPool
 from service.errors import InferenceFailed
 from service.metrics import Metrics
-from tests.unit.fakes import FakeEncoder, GatedEncoder, Row
+from tests.unit.fakes import FakeEncoder, GatedEncoder, Row, with_batcher
 
 LEAST_WIDE_TOKENS = 64
 
 
-def batcher_of(
-    encoder: FakeEncoder, pool: WorkerPool, name: str, wide: FakeEncoder | None = None
-) -> Batcher[Row]:
+def batcher_of(encoder: FakeEncoder, pool: WorkerPool, name: str) -> Batcher[Row]:
     metrics = Metrics(CollectorRegistry())
     return Batcher(
         encoder,
         pool,
         metrics,
-        wide=WideRun(wide, LEAST_WIDE_TOKENS) if wide else None,
         model=name,
         max_batch_tokens=LEAST_WIDE_TOKENS,
         max_queue_tokens=10_000,
@@ -77,16 +74,17 @@ def test_two_models_take_turns_on_one_worker() -> None:
 def test_text_that_is_alone_runs_wide_and_a_short_one_does_not() -> None:
     narrow, wide = FakeEncoder(), FakeEncoder()
 
-    async def body() -> None:
-        pool = WorkerPool(2)
-        batcher = batcher_of(narrow, pool, "fake", wide)
-        batcher.start()
+    async def body(batcher: Batcher[Row]) -> None:
         assert await batcher.submit([long_text(1)]) == [tuple(long_text(1))]
         await batcher.submit([[2]])
-        await batcher.close(grace_s=5)
-        pool.close()
 
-    asyncio.run(body())
+    with_batcher(
+        narrow,
+        body,
+        workers=2,
+        max_batch_tokens=LEAST_WIDE_TOKENS,
+        wide=WideRun(wide, LEAST_WIDE_TOKENS),
+    )
     assert wide.batches == [[tuple(long_text(1))]]
     assert narrow.batches == [[(2,)]]
 
@@ -94,45 +92,44 @@ def test_text_that_is_alone_runs_wide_and_a_short_one_does_not() -> None:
 def test_nothing_runs_wide_beside_another_run() -> None:
     narrow, wide = GatedEncoder(), FakeEncoder()
 
-    async def body() -> None:
-        pool = WorkerPool(2)
-        batcher = batcher_of(narrow, pool, "fake", wide)
-        batcher.start()
+    async def body(batcher: Batcher[Row]) -> None:
         running = asyncio.create_task(batcher.submit([[9]]))
         await narrow.until_running()
         beside = asyncio.create_task(batcher.submit([long_text(1)]))
         await narrow.until_running()
         narrow.gate.set()
         await asyncio.gather(running, beside)
-        await batcher.close(grace_s=5)
-        pool.close()
 
-    asyncio.run(body())
+    with_batcher(
+        narrow,
+        body,
+        workers=2,
+        max_batch_tokens=LEAST_WIDE_TOKENS,
+        wide=WideRun(wide, LEAST_WIDE_TOKENS),
+    )
     assert wide.batches == []
 
 
 def test_nothing_runs_wide_while_texts_wait() -> None:
     narrow, wide = FakeEncoder(), FakeEncoder()
 
-    async def body() -> None:
-        pool = WorkerPool(1)
-        batcher = batcher_of(narrow, pool, "fake", wide)
-        batcher.start()
+    async def body(batcher: Batcher[Row]) -> None:
         await batcher.submit([long_text(number) for number in range(3)])
-        await batcher.close(grace_s=5)
-        pool.close()
 
-    asyncio.run(body())
+    with_batcher(
+        narrow,
+        body,
+        workers=1,
+        max_batch_tokens=LEAST_WIDE_TOKENS,
+        wide=WideRun(wide, LEAST_WIDE_TOKENS),
+    )
     assert [len(encoder.batches) for encoder in (narrow, wide)] == [2, 1]
 
 
 def test_every_idle_worker_is_woken_however_the_texts_fall_into_batches() -> None:
     encoder = GatedEncoder()
 
-    async def body() -> None:
-        pool = WorkerPool(6)
-        batcher = batcher_of(encoder, pool, "fake")
-        batcher.start()
+    async def body(batcher: Batcher[Row]) -> None:
         # More than half a budget each: no two share a batch.
         texts = [[number] * (LEAST_WIDE_TOKENS // 2 + 1) for number in range(6)]
         answers = asyncio.create_task(batcher.submit(texts))
@@ -140,42 +137,27 @@ def test_every_idle_worker_is_woken_however_the_texts_fall_into_batches() -> Non
             await encoder.until_running()
         encoder.gate.set()
         await answers
-        await batcher.close(grace_s=5)
-        pool.close()
 
-    asyncio.run(body())
+    with_batcher(encoder, body, workers=6, max_batch_tokens=LEAST_WIDE_TOKENS)
 
 
 def test_model_with_a_limit_of_runs_keeps_it_and_finishes() -> None:
     encoder = GatedEncoder()
 
-    async def body() -> None:
-        pool = WorkerPool(3)
-        batcher: Batcher[Row] = Batcher(
-            encoder,
-            pool,
-            Metrics(CollectorRegistry()),
-            model="fake",
-            max_batch_tokens=1,
-            max_queue_tokens=100,
-            max_runs=1,
-        )
-        batcher.start()
+    async def body(batcher: Batcher[Row]) -> None:
         answers = asyncio.create_task(batcher.submit([[number] for number in range(20)]))
         await encoder.until_running()
         assert not await asyncio.to_thread(encoder.running.acquire, timeout=0.2)
         encoder.gate.set()
         assert len(await answers) == 20
-        await batcher.close(grace_s=5)
-        pool.close()
 
-    asyncio.run(body())
+    with_batcher(encoder, body, workers=3, max_batch_tokens=1, max_runs=1)
 
 
 def test_defect_in_choosing_a_batch_fails_the_callers_and_nothing_else(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def defect(now_s: float) -> None:
+    def defect(now_s: float, *, express: bool) -> None:
         raise ZeroDivisionError
 
     async def body() -> None:
@@ -239,10 +221,7 @@ def test_model_that_breaks_leaves_the_other_its_workers() -> None:
 def test_requests_from_many_callers_end_while_callers_come_and_go() -> None:
     encoder = FakeEncoder()
 
-    async def body() -> None:
-        pool = WorkerPool(3)
-        batcher = batcher_of(encoder, pool, "fake")
-        batcher.start()
+    async def body(batcher: Batcher[Row]) -> None:
 
         async def caller(number: int) -> int:
             answered = 0
@@ -261,10 +240,8 @@ def test_requests_from_many_callers_end_while_callers_come_and_go() -> None:
         async with asyncio.timeout(60):
             answered = await asyncio.gather(*map(caller, range(20)))
         assert sum(answered) == 20 * 32
-        await batcher.close(grace_s=5)
-        pool.close()
 
-    asyncio.run(body())
+    with_batcher(encoder, body, workers=3, max_batch_tokens=LEAST_WIDE_TOKENS)
     assert set(encoder.times_computed().values()) == {1}
 
 
@@ -277,10 +254,7 @@ def test_short_text_does_not_wait_for_long_ones_that_hold_every_worker() -> None
 
     encoder = GatedOnLong()
 
-    async def body() -> None:
-        pool = WorkerPool(2)
-        batcher = batcher_of(encoder, pool, "fake")
-        batcher.start()
+    async def body(batcher: Batcher[Row]) -> None:
         long = [
             asyncio.create_task(batcher.submit([[number] * (LEAST_WIDE_TOKENS + 1)]))
             for number in range(4)
@@ -292,27 +266,20 @@ def test_short_text_does_not_wait_for_long_ones_that_hold_every_worker() -> None
         assert not any(task.done() for task in (*long, bulk))
         encoder.gate.set()
         await asyncio.gather(*long, bulk)
-        await batcher.close(grace_s=5)
-        pool.close()
 
-    asyncio.run(body())
+    with_batcher(encoder, body, workers=2, max_batch_tokens=LEAST_WIDE_TOKENS)
     assert encoder.batches[0] == [(9,)]
 
 
 def test_runs_within_the_budget_are_never_more_than_the_workers() -> None:
     encoder = GatedEncoder()
 
-    async def body() -> None:
-        pool = WorkerPool(2)
-        batcher = batcher_of(encoder, pool, "fake")
-        batcher.start()
+    async def body(batcher: Batcher[Row]) -> None:
         texts = [asyncio.create_task(batcher.submit([long_text(number)])) for number in range(4)]
         await encoder.until_running()
         await encoder.until_running()
         assert not await asyncio.to_thread(encoder.running.acquire, timeout=0.2)
         encoder.gate.set()
         await asyncio.gather(*texts)
-        await batcher.close(grace_s=5)
-        pool.close()
 
-    asyncio.run(body())
+    with_batcher(encoder, body, workers=2, max_batch_tokens=LEAST_WIDE_TOKENS)

@@ -172,7 +172,9 @@ def _open(plan: Plan, settings: Settings, tokenizer: Tokenizer, threads: int) ->
         settings.provider_options,
         threads=threads,
     )
-    encoder = ENCODERS[manifest.layout](session, manifest.output, manifest.width)
+    encoder = ENCODERS[manifest.layout](
+        session, manifest.output, manifest.width, manifest.pair_separator_id
+    )
     _warm_up(encoder, tokenizer, manifest.max_tokens)
     return encoder
 

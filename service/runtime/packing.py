@@ -13,6 +13,8 @@ import numpy.typing as npt
 Int64Array = npt.NDArray[np.int64]
 
 PACKED_INPUTS = ("input_ids", "position_ids", "pad_index", "unpad_index")
+# Models that read pairs also ask which of the two texts a token is of.
+PACKED_PAIR_INPUTS = (*PACKED_INPUTS, "token_type_ids")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,20 +25,27 @@ class PackedBatch:
     position_ids: [t] int64, each token's place in its own text, from 0.
     pad_index: [n, l] int64, the row of each token of each text; t marks padding.
     unpad_index: [t] int64, where each token stands in the flattened padded block.
+    token_type_ids: [t] int64, 1 for the tokens of a pair's second text; only of pairs.
     """
 
     input_ids: Int64Array
     position_ids: Int64Array
     pad_index: Int64Array
     unpad_index: Int64Array
+    token_type_ids: Int64Array | None = None
 
     def feeds(self) -> dict[str, Int64Array]:
         """The arrays under the names of the graph's inputs."""
-        return {name: getattr(self, name) for name in PACKED_INPUTS}
+        names = PACKED_INPUTS if self.token_type_ids is None else PACKED_PAIR_INPUTS
+        return {name: getattr(self, name) for name in names}
 
 
-def pack(texts: Sequence[Sequence[int]]) -> PackedBatch:
-    """Pack the token ids of at least one text; no text may be empty."""
+def pack(texts: Sequence[Sequence[int]], separator_id: int | None = None) -> PackedBatch:
+    """Pack the token ids of at least one text; no text may be empty.
+
+    Args:
+        separator_id: the texts are pairs, and this token ends the first of each.
+    """
     lengths = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))
     if not len(texts) or not lengths.all():
         raise ValueError("pack needs at least one text, and a token in each")
@@ -47,9 +56,21 @@ def pack(texts: Sequence[Sequence[int]]) -> PackedBatch:
     unpad_index = np.repeat(np.arange(len(texts)) * longest, lengths) + position_ids
     pad_index = np.full(len(texts) * longest, tokens, dtype=np.int64)
     pad_index[unpad_index] = np.arange(tokens)
+    input_ids = np.concatenate([np.asarray(text, dtype=np.int64) for text in texts])
     return PackedBatch(
-        input_ids=np.concatenate([np.asarray(text, dtype=np.int64) for text in texts]),
+        input_ids=input_ids,
         position_ids=position_ids,
         pad_index=pad_index.reshape(len(texts), longest),
         unpad_index=unpad_index,
+        token_type_ids=(
+            None if separator_id is None else _segments(input_ids == separator_id, lengths)
+        ),
     )
+
+
+def _segments(separators: npt.NDArray[np.bool_], lengths: Int64Array) -> Int64Array:
+    """1 behind the first separator of each text, else 0: [t] bool -> [t] int64."""
+    seen: Int64Array = np.cumsum(separators) - separators  # before this token, in the whole batch
+    before_text: Int64Array = np.repeat(seen[np.cumsum(lengths) - lengths], lengths)
+    segments: Int64Array = (seen > before_text).astype(np.int64)
+    return segments

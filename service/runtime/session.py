@@ -14,7 +14,7 @@ from service.errors import (
     NonFiniteOutput,
     ProviderUnavailable,
 )
-from service.runtime.packing import PACKED_INPUTS, pack
+from service.runtime.packing import PACKED_INPUTS, PACKED_PAIR_INPUTS, pack
 from service.runtime.padding import PADDED_INPUTS, pad
 
 # From its import on, onnxruntime stores a device id in the home folder and reports to its makers.
@@ -99,16 +99,29 @@ def _available() -> str:
 
 
 class PackedEncoder:
-    """A model of the packed layout: token ids of n texts -> [n, width] float32.
+    """A model of the packed layout: token ids of n texts, or of n pairs -> [n, width] float32.
+
+    Args:
+        separator_id: ends the first text of a pair, for models that read pairs.
 
     Raises:
         ModelCorrupt: the graph's inputs or outputs are not those of the packed layout.
     """
 
-    def __init__(self, session: onnxruntime.InferenceSession, output: str, width: int) -> None:
+    def __init__(
+        self,
+        session: onnxruntime.InferenceSession,
+        output: str,
+        width: int,
+        separator_id: int | None = None,
+    ) -> None:
         inputs = _names(session.get_inputs())
-        if inputs != set(PACKED_INPUTS):
+        if inputs not in (set(PACKED_INPUTS), set(PACKED_PAIR_INPUTS)):
             raise ModelCorrupt(f"the model's inputs are {sorted(inputs)}, not {PACKED_INPUTS}")
+        if "token_type_ids" in inputs and separator_id is None:
+            raise ModelCorrupt("the model reads pairs, and its manifest has no pair_separator_id")
+        # Pairs of families without segments are told apart by their separators alone.
+        self._separator_id = separator_id if "token_type_ids" in inputs else None
         self._rows = _Rows(session, output, width)
 
     def __call__(self, texts: Sequence[Sequence[int]]) -> FloatArray:
@@ -118,7 +131,7 @@ class PackedEncoder:
             InferenceFailed: the answer has another shape than asked for.
             NonFiniteOutput: the answer holds NaN or infinity.
         """
-        return self._rows.of(pack(texts).feeds(), len(texts))
+        return self._rows.of(pack(texts, self._separator_id).feeds(), len(texts))
 
 
 class PaddedEncoder:
@@ -128,7 +141,14 @@ class PaddedEncoder:
         ModelCorrupt: the graph's inputs or outputs are not those of the padded layout.
     """
 
-    def __init__(self, session: onnxruntime.InferenceSession, output: str, width: int) -> None:
+    def __init__(
+        self,
+        session: onnxruntime.InferenceSession,
+        output: str,
+        width: int,
+        separator_id: int | None = None,
+    ) -> None:
+        self._separator_id = separator_id
         self._inputs = _names(session.get_inputs())
         if not {"input_ids", "attention_mask"} <= self._inputs <= set(PADDED_INPUTS):
             raise ModelCorrupt(
@@ -138,7 +158,8 @@ class PaddedEncoder:
 
     def __call__(self, texts: Sequence[Sequence[int]]) -> FloatArray:
         """Run one batch; safe to call from several threads. Raises as `PackedEncoder`."""
-        feeds = {name: array for name, array in pad(texts).items() if name in self._inputs}
+        arrays = pad(texts, self._separator_id)
+        feeds = {name: array for name, array in arrays.items() if name in self._inputs}
         return self._rows.of(feeds, len(texts))
 
 

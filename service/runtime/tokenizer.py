@@ -32,18 +32,21 @@ class Tokenizer:
     Args:
         path: a `tokenizer.json`; padding and truncation it may carry are switched off.
         max_tokens: longest input of the model, special tokens included.
+        pairs: the model reads pairs, whose separator must not be written out by a text: what looks
+            like a special token is then taken as the words it is made of.
 
     Raises:
         ModelCorrupt: the file is not a tokenizer.
     """
 
-    def __init__(self, path: Path, max_tokens: int) -> None:
+    def __init__(self, path: Path, max_tokens: int, *, pairs: bool = False) -> None:
         try:
             self._tokenizer = tokenizers.Tokenizer.from_file(str(path))
         except Exception as error:  # the library raises bare Exception
             raise ModelCorrupt(f"{path.name} is not a tokenizer") from error
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(max_tokens)
+        self._tokenizer.encode_special_tokens = pairs
         self._max_tokens = max_tokens
         self._first_look_chars = (max_tokens + LONGEST_WORD_TOKENS) * FIRST_LOOK_CHARS_PER_TOKEN
         self._special_tokens = self._tokenizer.num_special_tokens_to_add(is_pair=False)
@@ -63,6 +66,20 @@ class Tokenizer:
         return [
             self._tokenized(self._long_enough(encoding, text))
             for encoding, text in zip(encodings, texts, strict=True)
+        ]
+
+    def encode_pairs(self, pairs: Sequence[tuple[str, str]]) -> list[Tokenized]:
+        """One entry a pair, as `encode`; of a pair too long, the longer text is cut first."""
+        limit = self._first_look_chars
+        encodings = self._tokenizer.encode_batch_fast([(a[:limit], b[:limit]) for a, b in pairs])
+        special_tokens = self._tokenizer.num_special_tokens_to_add(is_pair=True)
+        return [
+            Tokenized(
+                encoding.ids,
+                truncated=bool(encoding.overflowing) or max(map(len, pair)) > limit,
+                blank=len(encoding) <= special_tokens,
+            )
+            for encoding, pair in zip(encodings, pairs, strict=True)
         ]
 
     def _long_enough(self, encoding: tokenizers.Encoding, text: str) -> tokenizers.Encoding:

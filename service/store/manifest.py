@@ -18,6 +18,7 @@ MODEL_NAME = re.compile(r"^[a-z0-9][a-z0-9._-]{0,63}$")
 VERSION = re.compile(r"^[1-9][0-9]*$")
 
 Task = Literal["embedding", "classification"]
+ProblemType = Literal["single_label", "multi_label", "regression"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 FileName = Annotated[str, Field(pattern=_FILE_NAME)]
 
@@ -47,6 +48,33 @@ class Variant(_Frozen):
     tokens_per_s: float | None = Field(None, gt=0)
 
 
+class Threshold(_Frozen):
+    """From which score on a label is believed, and what that gave on held-out texts.
+
+    precision: share of the texts at or above `score` that had the label. recall: share of the texts
+    with the label that are at or above it.
+    """
+
+    score: float
+    precision: float = Field(ge=0, le=1)
+    recall: float = Field(ge=0, le=1)
+
+
+class Calibration(_Frozen):
+    """How the scores were made honest, on texts that training did not see.
+
+    temperature: the logits are divided by it inside the graph (Guo et al., 2017, arXiv:1706.04599).
+    ece_before, ece_after: expected calibration error of the scores without and with it.
+    wanted_precision: what `thresholds` were chosen to reach; a label that cannot reach it has none.
+    """
+
+    temperature: float = Field(gt=0)
+    ece_before: float = Field(ge=0, le=1)
+    ece_after: float = Field(ge=0, le=1)
+    wanted_precision: float = Field(gt=0, le=1)
+    thresholds: dict[str, Threshold] = {}
+
+
 class Provenance(_Frozen):
     """Where the weights come from."""
 
@@ -64,6 +92,11 @@ class ManifestFields(_Frozen):
     layout: how texts are laid out for the graph, see `runtime/packing.py` and `padding.py`.
     output: name of the graph's output, [texts, width] float32.
     labels: in the order of the logits; empty for embeddings.
+    problem_type: what the logits are: one label of many (softmax), any number of labels (sigmoid),
+        or numbers as they stand.
+    pair_separator_id: the model reads pairs of texts joined by this token; None for single texts.
+    prompts: named texts to be put before a text, and which of them is used when none is named.
+    matryoshka_dimensions: sizes to which embeddings were trained to be cut.
     normalized: the embedding has unit length.
     max_tokens: longest input, special tokens included.
     """
@@ -74,7 +107,13 @@ class ManifestFields(_Frozen):
     output: str
     width: int = Field(ge=1)
     labels: tuple[str, ...] = ()
-    pooling: Literal["mean", "cls"]
+    problem_type: ProblemType = "single_label"
+    pair_separator_id: int | None = Field(None, ge=0)
+    prompts: dict[str, str] = {}
+    default_prompt: str | None = None
+    matryoshka_dimensions: tuple[int, ...] = ()
+    calibration: Calibration | None = None
+    pooling: Literal["mean", "cls"] | None
     normalized: bool = False
     max_tokens: int = Field(ge=2)
     variants: dict[str, Variant] = Field(min_length=1)
@@ -91,6 +130,8 @@ class ManifestFields(_Frozen):
             raise ValueError(f"{labels} labels for {self.width} logits, or a label twice")
         if self.task == "embedding" and self.labels:
             raise ValueError("an embedding model has no labels")
+        if self.default_prompt is not None and self.default_prompt not in self.prompts:
+            raise ValueError(f"default_prompt {self.default_prompt!r} is not among the prompts")
         return self
 
 

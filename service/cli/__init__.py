@@ -1,0 +1,19 @@
+"""The command line: `encserve serve`, and the workshop, which loads torch only when it is used."""
+
+from rich.console import Console
+
+from service.cli import exporting, serving, training
+from service.cli.common import app
+from service.errors import EncserveError
+
+__all__ = ["app", "exporting", "main", "serving", "training"]
+
+
+def main() -> None:
+    """Run the command line; what we raise on purpose becomes one line and exit status 1."""
+    try:
+        app()
+    except EncserveError as error:
+        Console(stderr=True).print(f"[red]error[/red] ({error.code}): ", end="")
+        Console(stderr=True, highlight=False, markup=False).print(error.message)
+        raise SystemExit(1) from None

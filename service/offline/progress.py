@@ -34,10 +34,10 @@ class Progress:
         )
 
     @contextmanager
-    def phase(self, description: str, total: int) -> Iterator["Phase"]:
-        """A phase of `total` steps."""
+    def phase(self, description: str, total: int, *, done: int = 0) -> Iterator["Phase"]:
+        """A phase of `total` steps, of which some may be done already."""
         with self._bars:
-            yield Phase(self._bars, self._console, description, total)
+            yield Phase(self._bars, self._console, description, total, done)
 
     def say(self, message: str) -> None:
         self._console.print(message, highlight=False)
@@ -46,13 +46,15 @@ class Progress:
 class Phase:
     """Counts the steps of one phase."""
 
-    def __init__(self, bars: Bars, console: Console, description: str, total: int) -> None:
+    def __init__(
+        self, bars: Bars, console: Console, description: str, total: int, done: int
+    ) -> None:
         self._bars = bars
         self._console = console
         self._description = description
         self._total = total
-        self._done = 0
-        self._task = bars.add_task(description, total=total, note="")
+        self._done = done
+        self._task = bars.add_task(description, total=total, completed=done, note="")
 
     def advance(self, note: str = "") -> None:
         """One step is done; `note` is shown beside the bar, such as the loss."""

@@ -1,0 +1,98 @@
+"""`encserve serve` and what belongs to it: settings, models, tune."""
+
+import os
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from service.cli.common import Store, app, repository_of, settings_of
+from service.settings import ENV_PREFIX, Settings
+from service.store.repository import ModelRepository
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address. (env ENCSERVE_HOST)")] = None,
+    port: Annotated[int | None, typer.Option(help="0: a free one. (env ENCSERVE_PORT)")] = None,
+    model_store: Store = None,
+    models: Annotated[
+        str | None, typer.Option(help="Names, comma-separated. (env ENCSERVE_MODELS)")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Runs side by side. (env ENCSERVE_WORKERS)")
+    ] = None,
+    log_level: Annotated[str | None, typer.Option(help="(env ENCSERVE_LOG_LEVEL)")] = None,
+) -> None:
+    """Serve the published models over HTTP. `encserve settings` lists every setting."""
+    settings = settings_of(
+        host=host,
+        port=port,
+        model_store=model_store,
+        models=models,
+        workers=workers,
+        log_level=log_level,
+    )
+    # One request is tokenized by one thread: the library's own pool would contend with the model
+    # runs, and a variable is its only switch.
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    from service.api.server import run_server
+
+    run_server(settings)
+
+
+@app.command("settings")
+def show_settings() -> None:
+    """List every setting of the server: variable, value now, meaning."""
+    settings = settings_of()
+    table = Table("variable", "value", "meaning")
+    for name, field in Settings.model_fields.items():
+        value = getattr(settings, name)
+        table.add_row(ENV_PREFIX + name.upper(), str(value), field.description)
+    Console().print(table)
+
+
+@app.command("models")
+def list_models(model_store: Store = None) -> None:
+    """List the published models with their versions; the current one is served."""
+    repository = repository_of(model_store)
+    table = Table("model", "current", "versions", "task", "base")
+    for name in repository.names():
+        manifest = repository.resolve(name).manifest
+        versions = " ".join(repository.versions(name))
+        table.add_row(name, manifest.version, versions, manifest.task, manifest.provenance.base)
+    Console().print(table)
+
+
+@app.command()
+def tune(
+    names: Annotated[list[str] | None, typer.Argument(help="Models. (default: all)")] = None,
+    variant: Annotated[str | None, typer.Option(help="(default: the one that is served)")] = None,
+    seconds: Annotated[float, typer.Option(min=1, help="Time for each model.")] = 20,
+    model_store: Store = None,
+) -> None:
+    """Measure how runs are best shaped on this processor; the server does so from its next start.
+
+    Nothing else should run meanwhile.
+    """
+    from service import tuning
+    from service.loading import variant_to_serve
+
+    settings = settings_of(model_store=model_store, variant=variant)
+    if settings.provider != "cpu":
+        raise typer.BadParameter("tuning is for the CPU: unset ENCSERVE_PROVIDER")
+    repository = ModelRepository(settings.model_store)
+    console = Console(stderr=True, highlight=False)
+    for name in names or repository.names():
+        model = repository.resolve(name)
+        chosen = variant_to_serve(model.manifest, settings)
+        measured = tuning.measure(model, chosen, seconds=seconds, advance=console.print)
+        best = tuning.best(measured)
+        path = tuning.write_shape(model, chosen, best)
+        table = Table("runs side by side", "threads a run", "tokens a run", "tokens/s", "")
+        for one in measured:
+            shape = one.shape
+            row = (shape.workers, shape.threads, shape.max_batch_tokens, round(one.tokens_per_s))
+            table.add_row(*map(str, row), "chosen" if one is best else "")
+        Console().print(f"{name}, {chosen}:", table, f"kept in {path}", sep="\n")

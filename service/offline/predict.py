@@ -1,0 +1,59 @@
+"""A model folder through the runtime that serves: texts or pairs in, rows, scores or vectors out.
+
+The folder may be a published version or a draft that is about to become one.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from service.offline.data import Input
+from service.runtime.outputs import label_scores
+from service.runtime.session import ENCODERS, open_session
+from service.runtime.tokenizer import Tokenized, Tokenizer
+from service.store.manifest import TOKENIZER_FILE, ManifestFields
+
+FloatArray = npt.NDArray[np.float32]
+
+TEXTS_PER_RUN = 8
+
+
+class Predictor:
+    """One variant of a model; `fields` is its manifest, or what will become it.
+
+    Raises:
+        ModelCorrupt: onnxruntime cannot load the file, or its inputs are not those of the layout.
+    """
+
+    def __init__(self, folder: Path, fields: ManifestFields, variant: str) -> None:
+        self.fields = fields
+        self.variant = variant
+        self.tokenizer = Tokenizer(
+            folder / TOKENIZER_FILE, fields.max_tokens, pairs=fields.pair_separator_id is not None
+        )
+        session = open_session(folder / fields.variants[variant].file)
+        self.encoder = ENCODERS[fields.layout](
+            session, fields.output, fields.width, fields.pair_separator_id
+        )
+
+    def tokenize(self, inputs: Sequence[Input]) -> list[Tokenized]:
+        """All of `inputs` are texts, or all are pairs, as the model reads them."""
+        texts = [entry for entry in inputs if isinstance(entry, str)]
+        pairs = [entry for entry in inputs if not isinstance(entry, str)]
+        return self.tokenizer.encode(texts) if texts else self.tokenizer.encode_pairs(pairs)
+
+    def rows(self, inputs: Sequence[Input]) -> FloatArray:
+        """What the graph answers, [n, width] in the order of `inputs`: logits or embeddings."""
+        tokens = [entry.token_ids for entry in self.tokenize(inputs)]
+        # Neighbours in length run together.
+        order = sorted(range(len(tokens)), key=lambda index: len(tokens[index]))
+        runs = [order[at : at + TEXTS_PER_RUN] for at in range(0, len(order), TEXTS_PER_RUN)]
+        rows = np.concatenate([self.encoder([tokens[index] for index in run]) for run in runs])
+        in_order: FloatArray = rows[np.argsort(order)]
+        return in_order
+
+    def scores(self, inputs: Sequence[Input]) -> FloatArray:
+        """What callers of a classifier are given, [n, labels]: probabilities, or numbers."""
+        return label_scores(self.rows(inputs), self.fields.problem_type)

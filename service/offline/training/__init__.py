@@ -1,0 +1,1 @@
+"""What every training loop shares: batches, optimizer, processes, and its state on disk."""

@@ -1,0 +1,143 @@
+"""A training run on disk, so that a killed one goes on where it was and ends in the same weights.
+
+Tensors are kept in safetensors, the rest in JSON: nothing is ever unpickled. The rate and every
+random choice follow from seed and step, and so need no keeping.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from service.store.repository import write_synced
+
+STATE_FILE = "state.json"
+MODEL_FILE = "model.safetensors"
+OPTIMIZER_FILE = "optimizer.safetensors"
+BEST_FILE = "best.safetensors"
+
+
+@dataclass
+class Progressed:
+    """How far a run came.
+
+    step: the next one. best_score, best_step: of the dev split; None before the first look.
+    history: what was measured, a row an evaluation.
+    """
+
+    step: int = 0
+    best_score: float | None = None
+    best_step: int = 0
+    history: tuple[dict[str, float], ...] = ()
+
+
+class TrainingFolder:
+    """The state of one run in `folder`; None keeps nothing.
+
+    Args:
+        fingerprint: of settings and data: a state of another run is not gone on with.
+    """
+
+    def __init__(self, folder: Path | None, fingerprint: str) -> None:
+        self._folder = folder
+        self._fingerprint = fingerprint
+
+    def save(
+        self,
+        progressed: Progressed,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        best: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        """Replace the last state; killed at any moment, one whole state is there."""
+        if self._folder is None:
+            return
+        draft = self._folder.with_name(self._folder.name + ".writing")
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True)
+        save_file(_apart(model.state_dict()), draft / MODEL_FILE)
+        save_file(_flat(optimizer), draft / OPTIMIZER_FILE)
+        if best is not None:
+            save_file(_apart(best), draft / BEST_FILE)
+        state = {"fingerprint": self._fingerprint, **vars(progressed)}
+        write_synced(draft / STATE_FILE, json.dumps(state).encode())
+        old = self._folder.with_name(self._folder.name + ".old")
+        shutil.rmtree(old, ignore_errors=True)
+        if self._folder.exists():
+            self._folder.rename(old)
+        draft.rename(self._folder)
+        shutil.rmtree(old, ignore_errors=True)
+
+    def load(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer
+    ) -> tuple[Progressed, dict[str, Tensor] | None]:
+        """Put the last state into model and optimizer; a fresh one where there is none."""
+        found = self._found()
+        if found is None:
+            return Progressed(), None
+        folder, state = found
+        model.load_state_dict(load_file(folder / MODEL_FILE))
+        _unflatten(optimizer, load_file(folder / OPTIMIZER_FILE))
+        best = folder / BEST_FILE
+        del state["fingerprint"]
+        state["history"] = tuple(state["history"])
+        return Progressed(**state), load_file(best) if best.is_file() else None
+
+    def clear(self) -> None:
+        """The run is over: nothing is left to go on with."""
+        for folder in self._candidates():
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _candidates(self) -> list[Path]:
+        if self._folder is None:
+            return []
+        name = self._folder.name
+        return [self._folder, *(self._folder.with_name(name + end) for end in (".old", ".writing"))]
+
+    def _found(self) -> tuple[Path, dict[str, Any]] | None:
+        """Killed between its two renames, a save leaves the state before it as `.old`."""
+        for folder in self._candidates()[:2]:
+            if (folder / STATE_FILE).is_file():
+                state: dict[str, Any] = json.loads((folder / STATE_FILE).read_bytes())
+                if state["fingerprint"] == self._fingerprint:
+                    return folder, state
+        return None
+
+
+def fingerprint_of(*facts: object) -> str:
+    """sha256 of what a run depends on; each fact by its `repr`."""
+    return hashlib.sha256(repr(facts).encode()).hexdigest()
+
+
+def snapshot(model: nn.Module) -> dict[str, Tensor]:
+    """A copy of the weights as they are now."""
+    return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+
+
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tied weights are one tensor under two names, which safetensors refuses: copies are not."""
+    return {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
+
+
+def _flat(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    state = optimizer.state_dict()["state"]
+    return {
+        f"{index}.{name}": torch.as_tensor(value).detach().cpu().clone()
+        for index, values in state.items()
+        for name, value in values.items()
+    }
+
+
+def _unflatten(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        index, _, name = key.partition(".")
+        state.setdefault(int(index), {})[name] = tensor
+    optimizer.load_state_dict(optimizer.state_dict() | {"state": state})

@@ -154,20 +154,25 @@ class Encoder(nn.Module):
         unpad_index: Tensor,
         token_type_ids: Tensor | None = None,
     ) -> Tensor:
-        """Shapes and types as in `PackedBatch`; returns [t, d] float32."""
+        """Shapes and types as in `PackedBatch`, segments only of pairs; returns [t, d] float32."""
         hidden, padding_bias = self._embed(input_ids, position_ids, pad_index, token_type_ids)
         for block in self.blocks:
             hidden = block(hidden, pad_index, unpad_index, padding_bias)
         return hidden
 
     def first(
-        self, input_ids: Tensor, position_ids: Tensor, pad_index: Tensor, unpad_index: Tensor
+        self,
+        input_ids: Tensor,
+        position_ids: Tensor,
+        pad_index: Tensor,
+        unpad_index: Tensor,
+        token_type_ids: Tensor | None = None,
     ) -> Tensor:
         """The vector of each text's first token, [n, d]: row `pad_index[:, 0]` of `forward`.
 
         The last block computes those rows only; the others it would compute nobody reads.
         """
-        hidden, padding_bias = self._embed(input_ids, position_ids, pad_index, None)
+        hidden, padding_bias = self._embed(input_ids, position_ids, pad_index, token_type_ids)
         *most, last = self.blocks
         for block in most:
             hidden = block(hidden, pad_index, unpad_index, padding_bias)

@@ -1,17 +1,28 @@
 """What stands on the encoder: pooling, the embedding output and the classification head.
 
 `f(x) = W_e · Encoder(x)`: one fixed-length vector a text, and a linear map of it where a task
-needs labels. t tokens, n texts, the longest l tokens, d the hidden size.
+needs labels. t tokens, n texts, the longest l tokens, d the hidden size. `forward` takes the arrays
+of `PackedBatch`; segments only where the model reads pairs.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from service.offline.encoder import Encoder, append_zero_row, padding_mask
 
 Pooling = Literal["mean", "cls"]
+Activation = Literal["tanh", "relu", "gelu", "identity"]
+
+_ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
+    "tanh": torch.tanh,
+    "relu": torch.relu,
+    "gelu": functional.gelu,
+    "identity": lambda vectors: vectors,
+}
 
 
 def pooled(
@@ -21,12 +32,13 @@ def pooled(
     position_ids: Tensor,
     pad_index: Tensor,
     unpad_index: Tensor,
+    token_type_ids: Tensor | None = None,
 ) -> Tensor:
     """One vector a text, [n, d]: the mean of its tokens' vectors, or its first token's."""
     # Of a single block, `first` would leave an input of the exported graph without use.
     if pooling == "cls" and encoder.config.layers > 1:
-        return encoder.first(input_ids, position_ids, pad_index, unpad_index)
-    hidden: Tensor = encoder(input_ids, position_ids, pad_index, unpad_index)
+        return encoder.first(input_ids, position_ids, pad_index, unpad_index, token_type_ids)
+    hidden: Tensor = encoder(input_ids, position_ids, pad_index, unpad_index, token_type_ids)
     if pooling == "cls":
         return hidden[pad_index[:, 0]]
     block = append_zero_row(hidden)[pad_index]  # [n, l, d]
@@ -34,57 +46,119 @@ def pooled(
     return block.sum(dim=1) / lengths
 
 
-class EmbeddingModel(nn.Module):
-    """The encoder's pooled vector, scaled to unit length if `normalize`: -> [n, d] float32."""
+class Projection(nn.Module):
+    """A dense layer that a checkpoint brings between pooling and output: [n, d] -> [n, width]."""
 
-    output_name = "embedding"
-
-    def __init__(self, encoder: Encoder, pooling: Pooling, *, normalize: bool) -> None:
+    def __init__(self, inputs: int, width: int, activation: Activation) -> None:
         super().__init__()
-        self.encoder = encoder
-        self.pooling = pooling
-        self.normalize = normalize
+        self.dense = nn.Linear(inputs, width)
+        self.activation = activation
 
     @property
     def width(self) -> int:
-        return self.encoder.config.hidden_size
+        return self.dense.out_features
 
-    def forward(
-        self, input_ids: Tensor, position_ids: Tensor, pad_index: Tensor, unpad_index: Tensor
-    ) -> Tensor:
-        vectors = pooled(
-            self.encoder, self.pooling, input_ids, position_ids, pad_index, unpad_index
-        )
-        return functional.normalize(vectors, dim=-1) if self.normalize else vectors
+    def forward(self, vectors: Tensor) -> Tensor:
+        return _ACTIVATIONS[self.activation](self.dense(vectors))
 
 
-class ClassificationModel(nn.Module):
-    """Pooled vector, dropout, one linear layer: -> logits [n, labels] float32."""
+class EmbeddingModel(nn.Module):
+    """The encoder's pooled vector, scaled to unit length if `normalize`: -> [n, width] float32.
 
-    output_name = "logits"
+    Args:
+        projection: applied to the pooled vector first.
+    """
+
+    output_name = "embedding"
 
     def __init__(
-        self, encoder: Encoder, pooling: Pooling, labels: int, *, dropout: float = 0.1
+        self,
+        encoder: Encoder,
+        pooling: Pooling,
+        *,
+        normalize: bool,
+        projection: Projection | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.pooling = pooling
+        self.normalize = normalize
+        self.projection = projection
+
+    @property
+    def width(self) -> int:
+        return self.projection.width if self.projection else self.encoder.config.hidden_size
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        position_ids: Tensor,
+        pad_index: Tensor,
+        unpad_index: Tensor,
+        token_type_ids: Tensor | None = None,
+    ) -> Tensor:
+        arrays = (input_ids, position_ids, pad_index, unpad_index, token_type_ids)
+        vectors = pooled(self.encoder, self.pooling, *arrays)
+        if self.projection is not None:
+            vectors = self.projection(vectors)
+        return functional.normalize(vectors, dim=-1) if self.normalize else vectors
+
+
+class ClassificationModel(nn.Module):
+    """Pooled vector, dropout, one linear layer: -> logits [n, labels] float32.
+
+    Args:
+        projection: applied to the pooled vector first.
+        temperature: what the logits are divided by, see `set_temperature`.
+    """
+
+    output_name = "logits"
+    temperature: Tensor
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        pooling: Pooling,
+        labels: int,
+        *,
+        dropout: float = 0.1,
+        temperature: float = 1.0,
+        projection: Projection | None = None,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.pooling = pooling
+        self.projection = projection
         self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(encoder.config.hidden_size, labels)
+        width = projection.width if projection else encoder.config.hidden_size
+        self.classifier = nn.Linear(width, labels)
         nn.init.normal_(self.classifier.weight, std=0.02)
         nn.init.zeros_(self.classifier.bias)
+        self.register_buffer("temperature", torch.tensor(float(temperature)))
 
     @property
     def width(self) -> int:
         return self.classifier.out_features
 
+    def set_temperature(self, temperature: float) -> None:
+        """Divide the logits by this from now on, which changes how sure scores are, not their
+        order."""
+        self.temperature.fill_(temperature)
+
     def forward(
-        self, input_ids: Tensor, position_ids: Tensor, pad_index: Tensor, unpad_index: Tensor
+        self,
+        input_ids: Tensor,
+        position_ids: Tensor,
+        pad_index: Tensor,
+        unpad_index: Tensor,
+        token_type_ids: Tensor | None = None,
     ) -> Tensor:
-        vectors = pooled(
-            self.encoder, self.pooling, input_ids, position_ids, pad_index, unpad_index
-        )
-        return self.classifier(self.dropout(vectors))  # type: ignore[no-any-return]  # nn.Module call
+        arrays = (input_ids, position_ids, pad_index, unpad_index, token_type_ids)
+        vectors = pooled(self.encoder, self.pooling, *arrays)
+        if self.projection is not None:
+            vectors = self.projection(vectors)
+        logits: Tensor = self.classifier(self.dropout(vectors))
+        return logits / self.temperature
 
 
 TaskModel = EmbeddingModel | ClassificationModel

@@ -52,8 +52,8 @@ def quantize(source: Path, target: Path, texts: Sequence[Sequence[int]]) -> None
     """Write the int8 variant of the packed model `source` to `target`.
 
     Linear layers multiply uint8 activations with int8 weights (7 bits used, a scale an output
-    channel); embedding tables keep int8 rows with a scale each. A layer that makes the model's
-    output, all norms and the attention itself stay float32.
+    channel); embedding tables keep int8 rows with a scale each. The head, all norms and the
+    attention itself stay float32.
 
     Args:
         texts: token ids of texts like those to be served; they set the activations' scales.
@@ -149,14 +149,9 @@ class _Quantized:
 
 
 def _linears(graph: GraphProto) -> list[NodeProto]:
-    """The encoder's linear layers: constant weights, and not the model's output."""
-    weights = {tensor.name for tensor in graph.initializer}
-    outputs = {output.name for output in graph.output}
-    return [
-        node
-        for node in graph.node
-        if node.op_type == "Gemm" and node.input[1] in weights and node.output[0] not in outputs
-    ]
+    """The encoder's linear layers; those of the head stay float32: they see one row a text."""
+    weights = {tensor.name for tensor in graph.initializer if tensor.name.startswith("encoder.")}
+    return [node for node in graph.node if node.op_type == "Gemm" and node.input[1] in weights]
 
 
 def _ranges(model: ModelProto, texts: Sequence[Sequence[int]]) -> dict[str, Range]:

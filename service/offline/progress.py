@@ -1,5 +1,6 @@
 """What a long job shows: its step, the loss and the time left; plain lines where no one looks."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,6 +15,7 @@ from rich.progress import (
 from rich.progress import Progress as Bars
 
 LINES_PER_PHASE = 10
+SHOWN_FROM_S = 60
 
 
 class Progress:
@@ -32,6 +34,11 @@ class Progress:
             console=self._console,
             disable=not self._console.is_terminal,
         )
+
+    @classmethod
+    def silent(cls) -> "Progress":
+        """For all but the first of several processes."""
+        return cls(Console(quiet=True))
 
     @contextmanager
     def phase(self, description: str, total: int, *, done: int = 0) -> Iterator["Phase"]:
@@ -54,6 +61,8 @@ class Phase:
         self._description = description
         self._total = total
         self._done = done
+        self._began = done
+        self._started_s = time.monotonic()
         self._task = bars.add_task(description, total=total, completed=done, note="")
 
     def advance(self, note: str = "") -> None:
@@ -64,5 +73,11 @@ class Phase:
             (self._done - 1) * LINES_PER_PHASE // self._total
         )
         if not self._console.is_terminal and line_due:
-            line = f"{self._description}: {self._done}/{self._total} {note}"
-            self._console.print(line.rstrip(), highlight=False)
+            line = f"{self._description}: {self._done}/{self._total} {note}".rstrip()
+            self._console.print(f"{line}{self._left()}", highlight=False)
+
+    def _left(self) -> str:
+        """How long the rest takes at the pace so far; nothing of what ends within seconds."""
+        spent_s = time.monotonic() - self._started_s
+        left_s = spent_s / (self._done - self._began) * (self._total - self._done)
+        return f", {left_s / 60:.0f} min left" if left_s >= SHOWN_FROM_S else ""

@@ -55,6 +55,17 @@ class Tokenizer:
     def vocabulary_size(self) -> int:
         return int(self._tokenizer.get_vocab_size())
 
+    @property
+    def pair_separator_id(self) -> int:
+        """The token that ends each text of a pair.
+
+        Raises:
+            ModelCorrupt: the tokenizer joins pairs without one.
+        """
+        if not self._tokenizer.num_special_tokens_to_add(is_pair=True):
+            raise ModelCorrupt("the tokenizer joins two texts without a separator between them")
+        return int(self._tokenizer.encode("a", "b").ids[-1])
+
     def encode(self, texts: Sequence[str]) -> list[Tokenized]:
         """One entry a text, in order. Releases the interpreter's lock.
 

@@ -13,7 +13,9 @@ from service.runtime.outputs import ProblemType
 def targets_of(
     examples: Sequence[Example], labels: Sequence[str], problem_type: ProblemType
 ) -> npt.NDArray[np.generic]:
-    """One label: [n] int64; any number of labels: [n, labels] float32 of 0 and 1; regression: [n, 1]
+    """The targets of a loss, in the order of the examples.
+
+    One label: [n] int64; any number of labels: [n, labels] float32 of 0 and 1; regression: [n, 1]
     float32.
 
     Raises:

@@ -5,10 +5,21 @@ from accelerate import Accelerator
 
 
 def start_accelerator() -> Accelerator:
-    """The processes that the launcher started; on a GPU with bf16, half precision."""
+    """The processes that the launcher started; on a GPU half precision, bf16 where it has it."""
     if not torch.cuda.is_available():
         return Accelerator(cpu=True, mixed_precision="no")
     return Accelerator(mixed_precision="bf16" if torch.cuda.is_bf16_supported() else "fp16")
+
+
+def is_main_process() -> bool:
+    """True in the one process that speaks and publishes."""
+    return bool(start_accelerator().is_main_process)
+
+
+def end_processes() -> None:
+    """The processes have nothing more to tell each other."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def seed_step(seed: int, step: int, rank: int) -> None:

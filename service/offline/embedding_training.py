@@ -1,0 +1,270 @@
+"""Training an encoder's vectors on pairs of texts, in packed batches.
+
+`contrastive`: of all second texts in the batch, each first text is nearest to its own (InfoNCE; van
+den Oord et al., 2018, arXiv:1807.03748). `cosine`: the cosine of a pair is what people scored.
+`ranking`: pairs that people found more alike have the larger cosine (CoSENT; Su, 2022). Each also
+for the vector cut short, if Matryoshka dimensions are named (Kusupati et al., 2022,
+arXiv:2205.13147).
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal, cast, get_args
+
+import numpy as np
+import torch
+from scipy.stats import spearmanr
+from torch import Tensor
+from torch.nn import functional
+
+from service.errors import DatasetInvalid, InvalidField
+from service.offline.checkpoints import Checkpoint
+from service.offline.data import ScoredPair
+from service.offline.heads import EmbeddingModel
+from service.offline.progress import Progress
+from service.offline.training.batches import packed_tensors, plan_epoch, share_of
+from service.offline.training.optimization import (
+    adamw,
+    freeze,
+    set_rate,
+    trainable,
+    warmup_then_decay,
+)
+from service.offline.training.processes import seed_step, start_accelerator
+from service.offline.training.state import TrainingFolder, fingerprint_of, snapshot
+from service.runtime.tokenizer import Tokenizer
+
+Objective = Literal["contrastive", "cosine", "ranking"]
+
+EVALUATION_BATCH = 32
+
+
+@dataclass(frozen=True)
+class EmbeddingConfig:
+    """How to train vectors.
+
+    scale: what cosines are multiplied by before a softmax: 1 / temperature.
+    matryoshka_dimensions: sizes to which the vectors may later be cut.
+    """
+
+    objective: Objective = "ranking"
+    epochs: int = 3
+    batch_size: int = 32
+    learning_rate: float = 5e-5
+    layer_decay: float = 1.0
+    warmup_fraction: float = 0.1
+    weight_decay: float = 0.01
+    max_gradient_norm: float = 1.0
+    freeze_embeddings: bool = False
+    scale: float = 20.0
+    matryoshka_dimensions: tuple[int, ...] = ()
+    seed: int = 13
+
+
+@dataclass(frozen=True)
+class TrainedEmbedding:
+    """The trained encoder and how its dev pairs went."""
+
+    model: EmbeddingModel
+    metrics: dict[str, float]
+    history: tuple[dict[str, float], ...]
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """Tokenized pairs and their scores from 0 to 1."""
+
+    firsts: list[list[int]]
+    seconds: list[list[int]]
+    scores: Tensor
+
+    @property
+    def lengths(self) -> list[int]:
+        return [max(map(len, pair)) for pair in zip(self.firsts, self.seconds, strict=True)]
+
+
+def read_objective(word: str) -> Objective:
+    """The word of the command line.
+
+    Raises:
+        InvalidField: it is unknown.
+    """
+    if word not in get_args(Objective):
+        raise InvalidField("objective is cosine, ranking or contrastive", param="objective")
+    return cast(Objective, word)
+
+
+def train_embedding(
+    checkpoint: Checkpoint,
+    train: Sequence[ScoredPair],
+    dev: Sequence[ScoredPair],
+    config: EmbeddingConfig,
+    progress: Progress,
+    name: str,
+    *,
+    state_folder: Path | None = None,
+    save_every_s: float = 60.0,
+) -> TrainedEmbedding:
+    """Train the encoder of `checkpoint` in place; the best weights by the dev pairs are kept.
+
+    `contrastive` takes each pair for one of two texts that belong together, whatever its score.
+    As in `finetune`, a killed run goes on from `state_folder`, and several processes share a step.
+
+    Raises:
+        DatasetInvalid: all pairs have one score, or a Matryoshka dimension is none of the vector's.
+    """
+    torch.manual_seed(config.seed)
+    accelerator = start_accelerator()
+    model = EmbeddingModel(checkpoint.encoder, checkpoint.pooling, normalize=checkpoint.normalize)
+    _check(config, model.width, train)
+    if config.freeze_embeddings:
+        freeze([model.encoder.embeddings])
+    low, high = _range(train)
+    tokenizer = Tokenizer(checkpoint.tokenizer_file, checkpoint.max_tokens)
+    learned, looked_at = (_tokenize(tokenizer, pairs, low, high) for pairs in (train, dev))
+    optimizer = adamw(
+        model,
+        learning_rate=config.learning_rate,
+        weight_decay=config.weight_decay,
+        layer_decay=config.layer_decay,
+    )
+    plan: list[list[int]] = []
+    looks: set[int] = set()
+    for epoch in range(config.epochs):
+        plan += plan_epoch(
+            learned.lengths, seed=config.seed, epoch=epoch, batch_size=config.batch_size
+        )
+        looks.add(len(plan))
+    folder = TrainingFolder(
+        state_folder,
+        fingerprint_of(asdict(config), train, dev, checkpoint.sha256, accelerator.num_processes),
+    )
+    done, best = folder.load(model, optimizer)
+    wrapped, optimizer = accelerator.prepare(model, optimizer)
+
+    history = list(done.history)
+    saved_s = started_s = time.monotonic()
+    pairs = 0
+    with progress.phase(f"{name}: train", len(plan), done=done.step) as phase:
+        for step in range(done.step, len(plan)):
+            wrapped.train()
+            seed_step(config.seed, step, accelerator.process_index)
+            rows = share_of(plan[step], accelerator.process_index, accelerator.num_processes)
+            texts = [learned.firsts[row] for row in rows] + [learned.seconds[row] for row in rows]
+            vectors = wrapped(*packed_tensors(texts, None, accelerator.device)).float()
+            loss = pair_loss(vectors, learned.scores[rows].to(vectors.device), config)
+            accelerator.backward(loss)
+            accelerator.clip_grad_norm_(trainable(model), config.max_gradient_norm)
+            set_rate(optimizer, warmup_then_decay(step, len(plan), config.warmup_fraction))
+            optimizer.step()
+            optimizer.zero_grad()
+            pairs += len(plan[step])
+            if step + 1 in looks:
+                found = _spearman(model, looked_at)
+                history.append({"step": step + 1, "loss": loss.item(), "spearman": found})
+                if done.best_score is None or found > done.best_score:
+                    best, done.best_score, done.best_step = snapshot(model), found, step + 1
+            shown = "" if done.best_score is None else f", dev {history[-1]['spearman']:.4f}"
+            rate = pairs / (time.monotonic() - started_s)
+            phase.advance(f"loss {loss.item():.3f}{shown}, {rate:,.0f} pairs/s")
+            if accelerator.is_main_process and time.monotonic() - saved_s >= save_every_s:
+                done.step, done.history = step + 1, tuple(history)
+                folder.save(done, model, optimizer, best)
+                saved_s = time.monotonic()
+    assert best is not None
+    assert done.best_score is not None
+    model.load_state_dict(best)
+    if accelerator.is_main_process:
+        folder.clear()
+    metrics = {
+        "dev_spearman": done.best_score,
+        "dev_pairs": len(dev),
+        "train_pairs": len(train),
+        "best_step": done.best_step,
+    }
+    return TrainedEmbedding(model.cpu().eval(), metrics, tuple(history))
+
+
+def pair_loss(vectors: Tensor, scores: Tensor, config: EmbeddingConfig) -> Tensor:
+    """The mean loss over the full vector and each Matryoshka dimension.
+
+    Args:
+        vectors: [2 n, d]: first texts, then second ones. scores: [n], from 0 to 1.
+    """
+    sizes = {vectors.shape[1], *config.matryoshka_dimensions}
+    losses = []
+    for size in sorted(sizes):
+        firsts, seconds = functional.normalize(vectors[:, :size], dim=1).chunk(2)
+        losses.append(_LOSSES[config.objective](firsts, seconds, scores, config.scale))
+    return torch.stack(losses).mean()
+
+
+def _contrastive(firsts: Tensor, seconds: Tensor, scores: Tensor, scale: float) -> Tensor:
+    """Both ways: the second of each first, and the first of each second."""
+    similarity = firsts @ seconds.T * scale
+    own = torch.arange(len(firsts), device=firsts.device)
+    one_way = functional.cross_entropy(similarity, own)
+    return (one_way + functional.cross_entropy(similarity.T, own)) / 2
+
+
+def _cosine(firsts: Tensor, seconds: Tensor, scores: Tensor, scale: float) -> Tensor:
+    return functional.mse_loss((firsts * seconds).sum(dim=1), scores)
+
+
+def _ranking(firsts: Tensor, seconds: Tensor, scores: Tensor, scale: float) -> Tensor:
+    """log(1 + sum of exp(scale * (cosine of the less alike - cosine of the more alike)))."""
+    cosines = (firsts * seconds).sum(dim=1) * scale
+    wrong_by = cosines[:, None] - cosines[None, :]
+    less_alike = scores[:, None] < scores[None, :]
+    terms = wrong_by[less_alike]
+    return torch.logsumexp(torch.cat([terms.new_zeros(1), terms]), dim=0)
+
+
+_LOSSES = {"contrastive": _contrastive, "cosine": _cosine, "ranking": _ranking}
+
+
+def _check(config: EmbeddingConfig, width: int, train: Sequence[ScoredPair]) -> None:
+    if wrong := [size for size in config.matryoshka_dimensions if not 1 <= size <= width]:
+        raise DatasetInvalid(f"Matryoshka dimensions {wrong} are not from 1 to {width}")
+    if config.objective != "contrastive" and len({pair.score for pair in train}) < 2:
+        raise DatasetInvalid(
+            "all pairs have the same score: learn from pairs that belong together with "
+            "--objective contrastive"
+        )
+
+
+def _range(pairs: Sequence[ScoredPair]) -> tuple[float, float]:
+    scores = [pair.score for pair in pairs]
+    return min(scores), max(scores)
+
+
+def _tokenize(tokenizer: Tokenizer, pairs: Sequence[ScoredPair], low: float, high: float) -> _Pairs:
+    firsts, seconds = (
+        [entry.token_ids for entry in tokenizer.encode(texts)]
+        for texts in ([pair.first for pair in pairs], [pair.second for pair in pairs])
+    )
+    scores = torch.tensor([pair.score for pair in pairs], dtype=torch.float32)
+    return _Pairs(firsts, seconds, (scores - low) / (high - low or 1.0))
+
+
+@torch.inference_mode()
+def _spearman(model: EmbeddingModel, pairs: _Pairs) -> float:
+    """Spearman of cosine and score; where all scores are one, the share of firsts whose nearest
+    second is their own."""
+    model.eval()
+    firsts, seconds = (_vectors(model, texts) for texts in (pairs.firsts, pairs.seconds))
+    if float(pairs.scores.max()) == float(pairs.scores.min()):
+        nearest = (firsts @ seconds.T).argmax(dim=1)
+        return float((nearest == torch.arange(len(firsts))).float().mean())
+    return float(spearmanr((firsts * seconds).sum(dim=1).numpy(), pairs.scores.numpy()).statistic)
+
+
+def _vectors(model: EmbeddingModel, texts: Sequence[Sequence[int]]) -> Tensor:
+    device = next(model.parameters()).device
+    order = np.argsort([len(text) for text in texts], kind="stable").tolist()
+    batches = [order[at : at + EVALUATION_BATCH] for at in range(0, len(order), EVALUATION_BATCH)]
+    rows = [model(*packed_tensors([texts[i] for i in batch], None, device)) for batch in batches]
+    vectors = torch.cat(rows).float().cpu()[np.argsort(order)]
+    return functional.normalize(vectors, dim=1)

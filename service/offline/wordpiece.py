@@ -1,0 +1,61 @@
+"""A WordPiece tokenizer learned from raw texts, in the form that BERT's checkpoints have."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tokenizers import (
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
+
+PADDING, UNKNOWN, CLASS, SEPARATOR, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
+SPECIAL_TOKENS = (PADDING, UNKNOWN, CLASS, SEPARATOR, MASK)
+MIN_FREQUENCY = 2
+
+
+def train_wordpiece(
+    texts: Sequence[str], vocabulary_size: int, *, lowercase: bool = True
+) -> Tokenizer:
+    """Learn at most `vocabulary_size` pieces (Schuster and Nakajima, 2012) that occur twice.
+
+    Chinese characters are words of their own, as in BERT: no word boundaries need be known.
+    """
+    tokenizer = Tokenizer(models.WordPiece(unk_token=UNKNOWN))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=vocabulary_size,
+        min_frequency=MIN_FREQUENCY,
+        limit_alphabet=max(1, vocabulary_size * 3 // 4),
+        special_tokens=list(SPECIAL_TOKENS),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{CLASS} $A {SEPARATOR}",
+        pair=f"{CLASS} $A {SEPARATOR} $B:1 {SEPARATOR}:1",
+        special_tokens=[(name, tokenizer.token_to_id(name)) for name in (CLASS, SEPARATOR)],
+    )
+    return tokenizer
+
+
+def encode_in_portions(
+    tokenizer: Tokenizer, texts: Sequence[str], max_tokens: int
+) -> list[list[int]]:
+    """Token ids of all texts; a long one in portions of `max_tokens`, special tokens included."""
+    tokenizer.enable_truncation(max_tokens)
+    portions: list[list[int]] = []
+    for encoding in tokenizer.encode_batch(list(texts)):
+        portions += [part.ids for part in (encoding, *encoding.overflowing)]
+    tokenizer.no_truncation()
+    return portions
+
+
+def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
+    tokenizer.save(str(folder / "tokenizer.json"))

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 from sklearn.metrics import accuracy_score, f1_score
 
-from benchmarks.common import STORE, load_encoder, machine, read_column
-from service.offline.gate import encode_with
+from benchmarks.common import STORE, machine, read_column
+from service.offline.predict import Predictor
+from service.store.repository import ModelRepository, verify
 
 
 def main() -> None:
@@ -23,14 +24,16 @@ def main() -> None:
     parser.add_argument("--variant", help="fp32 or int8 (default: the fastest)")
     parser.add_argument("--store", type=Path, default=STORE)
     options = parser.parse_args()
-    encoder, tokenizer, manifest = load_encoder(options.store, options.model, options.variant)
-    logits_of = encode_with(encoder, tokenizer)
+    model = ModelRepository(options.store).resolve(options.model)
+    verify(model)
+    manifest = model.manifest
     variant = options.variant or manifest.default_variant
+    predictor = Predictor(model.path, manifest, variant)
     print(f"{machine()}; {manifest.name} version {manifest.version}, {variant}\n")
     print("| file | texts | classes | accuracy | macro F1 |\n|---|---:|---:|---:|---:|")
     for path in options.files:
         truth = read_column(path, "label")
-        logits = logits_of(read_column(path))
+        logits = predictor.rows(read_column(path))
         predicted = predict(logits, manifest.labels, binary=set(truth) <= {"0", "1"})
         accuracy = accuracy_score(truth, predicted)
         macro_f1 = f1_score(truth, predicted, average="macro")

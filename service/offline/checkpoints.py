@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,10 @@ _DISTILBERT_NAMES = {
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A base model: the encoder with its weights, and how its authors use it."""
+    """A base model: the encoder with its weights, and how its authors use it.
+
+    prompts, default_prompt: as in a manifest.
+    """
 
     name: str
     sha256: str
@@ -65,6 +68,8 @@ class Checkpoint:
     pooling: Pooling
     normalize: bool
     max_tokens: int
+    prompts: dict[str, str] = field(default_factory=dict)
+    default_prompt: str | None = None
 
 
 @dataclass(frozen=True)

@@ -12,18 +12,22 @@ import numpy.typing as npt
 from scipy.stats import spearmanr
 
 from service.offline.corpus import Example, ScoredPair
-from service.runtime.session import PackedEncoder
-from service.runtime.tokenizer import Tokenizer
+from service.offline.data import Input
+from service.runtime.outputs import ProblemType
 
 FloatArray = npt.NDArray[np.float32]
-Encode = Callable[[Sequence[str]], FloatArray]
+# Texts or pairs -> embeddings or logits, [n, width] in their order.
+Encode = Callable[[Sequence[Input]], FloatArray]
 
 LEAST_MEAN_COSINE = 0.98
 LEAST_SIMILARITY_SPEARMAN = 0.99
 LEAST_LABEL_AGREEMENT = 0.97
 # 0.5 points out of 100, of Spearman or of accuracy.
 MOST_DROP = 0.005
-TEXTS_PER_RUN = 8
+# Of numbers and of single scores: their order, and the share of their variance that is kept.
+LEAST_SCORE_SPEARMAN = 0.99
+LEAST_VARIANCE_KEPT = 0.98
+_LEAST = float(np.finfo(np.float32).tiny)
 
 
 @dataclass(frozen=True)
@@ -38,21 +42,7 @@ class Verdict:
         return not self.missed
 
 
-def encode_with(encoder: PackedEncoder, tokenizer: Tokenizer) -> Encode:
-    """Texts -> [n, width], in their order; neighbours in length run together."""
-
-    def encode(texts: Sequence[str]) -> FloatArray:
-        tokens = [text.token_ids for text in tokenizer.encode(texts)]
-        order = sorted(range(len(texts)), key=lambda index: len(tokens[index]))
-        runs = [order[at : at + TEXTS_PER_RUN] for at in range(0, len(order), TEXTS_PER_RUN)]
-        rows = np.concatenate([encoder([tokens[index] for index in run]) for run in runs])
-        in_order: FloatArray = rows[np.argsort(order)]
-        return in_order
-
-    return encode
-
-
-def compare_embeddings(fp32: Encode, int8: Encode, texts: Sequence[str]) -> Verdict:
+def compare_embeddings(fp32: Encode, int8: Encode, texts: Sequence[Input]) -> Verdict:
     """Mean cosine of the two vectors of a text, and whether all pairs keep their rank."""
     ours, theirs = _unit(fp32(texts)), _unit(int8(texts))
     cosine = float((ours * theirs).sum(axis=1).mean())
@@ -64,13 +54,24 @@ def compare_embeddings(fp32: Encode, int8: Encode, texts: Sequence[str]) -> Verd
     )
 
 
-def compare_labels(fp32: Encode, int8: Encode, texts: Sequence[str]) -> Verdict:
-    """The share of texts to which both give the same label, and the mean cosine of their logits.
+def compare_labels(
+    fp32: Encode,
+    int8: Encode,
+    inputs: Sequence[Input],
+    problem_type: ProblemType = "single_label",
+) -> Verdict:
+    """The share of inputs to which both give the same labels, and the mean cosine of their logits.
 
-    The cosine tells where nearly all texts have one label, and agreement is no feat.
+    The cosine tells where nearly all texts have one label, and agreement is no feat. Numbers, and a
+    single score, have no labels to agree on: of them the order and the distances count.
     """
-    ours, theirs = fp32(texts), int8(texts)
-    agreement = float((ours.argmax(axis=1) == theirs.argmax(axis=1)).mean())
+    ours, theirs = fp32(inputs), int8(inputs)
+    if problem_type == "regression" or ours.shape[1] == 1:
+        return _compare_numbers(ours, theirs)
+    if problem_type == "multi_label":
+        agreement = float(((ours > 0) == (theirs > 0)).mean())
+    else:
+        agreement = float((ours.argmax(axis=1) == theirs.argmax(axis=1)).mean())
     cosine = float((_unit(ours) * _unit(theirs)).sum(axis=1).mean())
     return _verdict(
         {"label_agreement": agreement, "mean_cosine": cosine},
@@ -110,6 +111,19 @@ def compare_on_examples(
         for name, encode in (("fp32", fp32), ("int8", int8))
     }
     return _verdict(accuracy, {"accuracy_int8": accuracy["accuracy_fp32"] - MOST_DROP})
+
+
+def _compare_numbers(ours: FloatArray, theirs: FloatArray) -> Verdict:
+    """Of the worst of the columns: Spearman, and 1 - mean squared difference / variance."""
+    columns = list(zip(ours.T, theirs.T, strict=True))
+    kept = [1 - float(np.mean((a - b) ** 2)) / max(float(np.var(a)), _LEAST) for a, b in columns]
+    return _verdict(
+        {
+            "score_spearman": min(_spearman(a, b) for a, b in columns),
+            "variance_kept": min(kept),
+        },
+        {"score_spearman": LEAST_SCORE_SPEARMAN, "variance_kept": LEAST_VARIANCE_KEPT},
+    )
 
 
 def _verdict(quality: dict[str, float], least: dict[str, float]) -> Verdict:

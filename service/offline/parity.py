@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from service.errors import ParityFailed
-from service.offline.finetune import packed_tensors
 from service.offline.heads import TaskModel
 from service.offline.progress import Progress
+from service.offline.training.batches import packed_tensors
 from service.runtime.session import PackedEncoder, open_session
 
 BATCH_SIZES = (1, 2, 7, 32)
@@ -33,21 +33,26 @@ def check_parity(
     progress: Progress,
     name: str,
     *,
+    separator_id: int | None = None,
     seed: int = 7,
 ) -> ParityReport:
     """Compare on a grid of batch sizes and lengths, uniform and mixed.
 
+    Args:
+        separator_id: the model reads pairs with their segments, and this token parts them.
+
     Raises:
         ParityFailed: a number differs by more than `MAX_ABS_DIFF`.
     """
-    encoder = PackedEncoder(open_session(onnx_file), model.output_name, model.width)
-    cases = list(_cases(model, np.random.default_rng(seed)))
+    session = open_session(onnx_file)
+    encoder = PackedEncoder(session, model.output_name, model.width, separator_id)
+    cases = list(_cases(model, separator_id, np.random.default_rng(seed)))
     worst = 0.0
     with progress.phase(f"{name}: parity", len(cases)) as phase:
         for texts in cases:
             # PyTorch sees each text alone: the ONNX batch must not let neighbours leak either.
             with torch.inference_mode():
-                alone = [model(*packed_tensors([text])) for text in texts]
+                alone = [model(*packed_tensors([text], separator_id)) for text in texts]
             expected = torch.cat(alone).numpy()
             difference = float(np.abs(encoder(texts) - expected).max())
             if not difference <= MAX_ABS_DIFF:
@@ -61,11 +66,29 @@ def check_parity(
     return ParityReport(worst, len(cases))
 
 
-def _cases(model: TaskModel, rng: np.random.Generator) -> Iterator[list[list[int]]]:
+def _cases(
+    model: TaskModel, separator_id: int | None, rng: np.random.Generator
+) -> Iterator[list[list[int]]]:
     config = model.encoder.config
-    lengths = sorted({min(length, config.max_positions) for length in LENGTHS})
+    longest, vocabulary = config.max_positions, config.vocabulary_size
+    lengths = sorted({min(length, longest) for length in LENGTHS})
     for batch_size in BATCH_SIZES:
         uniform = [[length] * batch_size for length in lengths]
         mixed = rng.choice(lengths, size=batch_size).tolist()
         for case in [*uniform, mixed]:
-            yield [rng.integers(config.vocabulary_size, size=length).tolist() for length in case]
+            yield [random_ids(rng, length, vocabulary, separator_id) for length in case]
+
+
+def random_ids(
+    rng: np.random.Generator, length: int, vocabulary: int, separator_id: int | None
+) -> list[int]:
+    """Ids of a text, or of a pair with its one separator in the middle."""
+    if separator_id is None:
+        text: list[int] = rng.integers(vocabulary, size=length).tolist()
+        return text
+    # All ids but the separator's: what would be it or above is moved up by one.
+    ids = rng.integers(vocabulary - 1, size=length)
+    ids[ids >= separator_id] += 1
+    ids[length // 2] = separator_id
+    pair: list[int] = ids.tolist()
+    return pair

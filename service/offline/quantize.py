@@ -48,7 +48,12 @@ class Range:
         return np.maximum(np.maximum(-self.low, self.high), _LEAST)
 
 
-def quantize(source: Path, target: Path, texts: Sequence[Sequence[int]]) -> None:
+def quantize(
+    source: Path,
+    target: Path,
+    texts: Sequence[Sequence[int]],
+    separator_id: int | None = None,
+) -> None:
     """Write the int8 variant of the packed model `source` to `target`.
 
     Linear layers multiply uint8 activations with int8 weights (7 bits used, a scale an output
@@ -57,9 +62,10 @@ def quantize(source: Path, target: Path, texts: Sequence[Sequence[int]]) -> None
 
     Args:
         texts: token ids of texts like those to be served; they set the activations' scales.
+        separator_id: as in `pack`, for a model that asks for the segments of pairs.
     """
     model = onnx.load(source)
-    ranges = _ranges(model, texts)
+    ranges = _ranges(model, texts, separator_id)
     graph = model.graph
     nodes = list(graph.node)
     quantized = _Quantized(graph, ranges)
@@ -154,7 +160,9 @@ def _linears(graph: GraphProto) -> list[NodeProto]:
     return [node for node in graph.node if node.op_type == "Gemm" and node.input[1] in weights]
 
 
-def _ranges(model: ModelProto, texts: Sequence[Sequence[int]]) -> dict[str, Range]:
+def _ranges(
+    model: ModelProto, texts: Sequence[Sequence[int]], separator_id: int | None
+) -> dict[str, Range]:
     """What the inputs of the linear layers hold while the model reads `texts`."""
     probe = ModelProto()
     probe.CopyFrom(model)
@@ -165,7 +173,7 @@ def _ranges(model: ModelProto, texts: Sequence[Sequence[int]]) -> dict[str, Rang
     session = open_session(probe.SerializeToString())
     ranges: dict[str, Range] = {}
     for start in range(0, len(texts), TEXTS_PER_RUN):
-        batch = pack(texts[start : start + TEXTS_PER_RUN])
+        batch = pack(texts[start : start + TEXTS_PER_RUN], separator_id)
         for name, rows in zip(names, session.run(names, batch.feeds()), strict=True):
             ranges.setdefault(name, Range(rows[0], rows[0])).widen(rows)
     return ranges

@@ -1,16 +1,16 @@
 """The ONNX files of one model: fp32, proven equal to PyTorch, and int8 where it has earned it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from service.offline.gate import Encode, Verdict, encode_with
-from service.offline.heads import TaskModel
+from service.offline.data import Input
+from service.offline.gate import Encode, Verdict
+from service.offline.predict import Predictor
 from service.offline.progress import Progress
 from service.offline.quantize import quantize
-from service.runtime.session import PackedEncoder, open_session
+from service.runtime.session import Encoder
 from service.runtime.speed import tokens_per_s
-from service.runtime.tokenizer import Tokenizer
-from service.store.manifest import Variant
+from service.store.manifest import ManifestFields, Variant
 
 INT8_FILE = "model.int8.onnx"
 SPEED_S = 0.5
@@ -21,52 +21,51 @@ Judge = Callable[[Encode, Encode], Verdict]
 
 
 def with_int8(
-    fp32: Variant,
+    fields: ManifestFields,
     folder: Path,
-    model: TaskModel,
-    tokenizer: Tokenizer,
-    calibration: Sequence[str],
+    calibration: Sequence[Input],
     judge: Judge,
     progress: Progress,
     name: str,
-) -> dict[str, Variant]:
-    """The variants to publish: fp32 and, if `judge` admits it and it is faster, int8.
+) -> ManifestFields:
+    """The fields of a model that has fp32 only, with int8 where `judge` admits it and it is faster.
 
     Args:
         folder: holds the fp32 file; the int8 file is written beside it, or removed again.
-        calibration: texts like those to be served.
+        calibration: texts or pairs like those to be served.
     """
-    target = folder / INT8_FILE
-    texts = [text.token_ids for text in tokenizer.encode(calibration)]
+    int8 = Variant(file=INT8_FILE)
+    both = fields.model_copy(update={"variants": {**fields.variants, "int8": int8}})
+    fp32_file = fields.variants["fp32"].file
     with progress.phase(f"{name}: int8", 3) as phase:
-        quantize(folder / fp32.file, target, texts)
+        reader = Predictor(folder, fields, "fp32")
+        texts = [entry.token_ids for entry in reader.tokenize(calibration)]
+        segments_by = fields.pair_separator_id if "token_type_ids" in fields.inputs else None
+        quantize(folder / fp32_file, folder / INT8_FILE, texts, segments_by)
         phase.advance("quantised")
-        encoders = {
-            file: PackedEncoder(open_session(folder / file), model.output_name, model.width)
-            for file in (fp32.file, INT8_FILE)
-        }
-        verdict = judge(*(encode_with(encoder, tokenizer) for encoder in encoders.values()))
+        predictors = {"fp32": reader, "int8": Predictor(folder, both, "int8")}
+        verdict = judge(predictors["fp32"].rows, predictors["int8"].rows)
         phase.advance("compared")
+        encoders = {both.variants[key].file: made.encoder for key, made in predictors.items()}
         speeds = _speeds(encoders, texts)
         phase.advance("timed")
-    fp32 = fp32.model_copy(update={"tokens_per_s": speeds[fp32.file]})
-    ratio = speeds[INT8_FILE] / speeds[fp32.file]
+    timed = {
+        key: variant.model_copy(update={"tokens_per_s": speeds[variant.file]})
+        for key, variant in both.variants.items()
+    }
+    timed["int8"] = timed["int8"].model_copy(update={"quality": verdict.quality})
+    ratio = speeds[INT8_FILE] / speeds[fp32_file]
     measured = ", ".join(f"{key} {value:.4f}" for key, value in verdict.quality.items())
     progress.say(f"{name}: int8 is {ratio:.2f} times as fast as fp32; {measured}")
     if not verdict.admitted or ratio <= 1:
         reason = "; ".join(verdict.missed) or "it is not faster"
         progress.say(f"{name}: int8 is not published: {reason}")
-        target.unlink()
-        return {"fp32": fp32}
-    int8 = Variant(file=INT8_FILE, quality=verdict.quality, tokens_per_s=speeds[INT8_FILE])
-    return {"fp32": fp32, "int8": int8}
+        (folder / INT8_FILE).unlink()
+        return fields.model_copy(update={"variants": {"fp32": timed["fp32"]}})
+    return both.model_copy(update={"variants": timed, "default_variant": "int8"})
 
 
-def fastest(variants: dict[str, Variant]) -> str:
-    return max(variants, key=lambda name: variants[name].tokens_per_s or 0)
-
-
-def _speeds(encoders: dict[str, PackedEncoder], texts: Sequence[Sequence[int]]) -> dict[str, float]:
+def _speeds(encoders: Mapping[str, Encoder], texts: Sequence[Sequence[int]]) -> dict[str, float]:
     """Tokens a second on one core, the best of interleaved rounds: others' work only slows."""
     best = dict.fromkeys(encoders, 0.0)
     for _ in range(SPEED_ROUNDS):

@@ -117,8 +117,8 @@ def test_parity_failure_publishes_nothing(
     repository = ModelRepository(tmp_path / "store")
     publish_embedding(repository, "tiny", checkpoint, quiet, SENTENCES)
 
-    def export_then_change_the_module(model: EmbeddingModel, path: Path) -> None:
-        export_onnx(model, path)
+    def export_then_change_the_module(model: EmbeddingModel, path: Path, **options: Any) -> None:
+        export_onnx(model, path, **options)
         with torch.no_grad():
             model.encoder.blocks[1].feed_forward.contract.bias[0] += 0.01  # type: ignore[union-attr,index,operator]  # ModuleList items are untyped
 

@@ -1,16 +1,25 @@
-"""Commands that make models: bootstrap and finetune."""
+"""Commands that train: bootstrap, finetune, train-embedding, pretrain."""
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from service.cli.common import Base, Store, app, repository_of, workshop
 from service.cli.exporting import export
 
-if TYPE_CHECKING:
-    from service.offline.corpus import Example
+Epochs = Annotated[int | None, typer.Option(min=1, help="Passes over the data.")]
+BatchSize = Annotated[int | None, typer.Option(min=1, help="Texts or pairs a step.")]
+LearningRate = Annotated[float | None, typer.Option(help="Peak learning rate.")]
+LayerDecay = Annotated[
+    float | None,
+    typer.Option(help="Rate of a block as a share of that of the one above it, such as 0.9."),
+]
+Seed = Annotated[int | None, typer.Option(help="Seed of split, order and dropout.")]
+SaveEvery = Annotated[
+    float, typer.Option(min=0, help="Seconds between states that a killed run goes on from.")
+]
 
 
 @app.command()
@@ -27,48 +36,242 @@ def bootstrap(model_store: Store = None) -> None:
 def finetune(
     name: Annotated[str, typer.Argument(help="Name to publish the classifier under.")],
     data: Annotated[
-        Path | None,
-        typer.Option(help="Labelled .tsv or .csv. (default: the project's sentiment corpus)"),
+        str | None,
+        typer.Option(
+            help="Labelled .csv, .tsv, .jsonl or .parquet, or a Hugging Face dataset id. "
+            "(default: the project's sentiment corpus)"
+        ),
     ] = None,
     text_column: Annotated[str, typer.Option(help="Column of the texts.")] = "text",
     label_column: Annotated[str, typer.Option(help="Column of the labels.")] = "label",
-    base: Base = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the data.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Texts a step.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of split, order and dropout.")] = None,
-    int8_data: Annotated[
-        Path | None,
-        typer.Option(help="Labelled texts that int8 must pass. (default: the held-out ones)"),
+    pair_column: Annotated[
+        str | None, typer.Option(help="Column of second texts: learn pairs (cross-encoder).")
     ] = None,
+    problem_type: Annotated[
+        str, typer.Option(help="single_label, multi_label or regression.")
+    ] = "single_label",
+    test_data: Annotated[
+        str | None,
+        typer.Option(help="Labelled texts to measure, and int8 to pass. (default: a tenth)"),
+    ] = None,
+    fairness: Annotated[
+        Path | None,
+        typer.Option(help="Pairs that differ in a person only: columns text_a and text_b."),
+    ] = None,
+    base: Base = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    learning_rate: LearningRate = None,
+    layer_decay: LayerDecay = None,
+    dropout: Annotated[float | None, typer.Option(help="Before the head.")] = None,
+    label_smoothing: Annotated[float | None, typer.Option(help="Such as 0.1.")] = None,
+    class_weights: Annotated[
+        bool | None, typer.Option(help="Let rare labels count as much as frequent ones.")
+    ] = None,
+    freeze_embeddings: Annotated[
+        bool | None, typer.Option(help="Keep the base's token vectors. (default: yes)")
+    ] = None,
+    frozen_blocks: Annotated[int | None, typer.Option(help="Keep the lowest blocks.")] = None,
+    lora_rank: Annotated[
+        int | None, typer.Option(help="Above 0: learn a correction of this rank, LoRA.")
+    ] = None,
+    patience: Annotated[
+        int | None, typer.Option(help="Looks at the dev split without gain before the end.")
+    ] = None,
+    evaluations_per_epoch: Annotated[int | None, typer.Option(help="Looks an epoch.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Cut longer texts in training.")] = None,
+    wanted_precision: Annotated[
+        float, typer.Option(min=0.01, max=1, help="What the labels' thresholds are to reach.")
+    ] = 0.9,
+    seed: Seed = None,
+    save_every_s: SaveEvery = 60.0,
     model_store: Store = None,
 ) -> None:
-    """Fine-tune an encoder on labelled texts, export it to ONNX, prove it equal, publish it."""
+    """Fine-tune an encoder on labelled texts, calibrate, export, prove equal, measure, publish.
+
+    A killed run goes on where it was when it is started again with the same options. Several
+    processes share the work: `accelerate launch --module service.cli finetune ...`.
+    """
     progress = workshop()
     from service.offline import bootstrap as making
     from service.offline.checkpoints import DEFAULT_BASE
-    from service.offline.corpus import read_examples
+    from service.offline.evaluation.fairness import read_fairness_pairs
     from service.offline.finetune import FinetuneConfig
+    from service.offline.reading import Columns, read_examples, read_problem_type
 
-    options = {
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "learning_rate": learning_rate,
-        "seed": seed,
-    }
-    chosen: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
-
-    def read(path: Path | None) -> "list[Example] | None":
-        if path is None:
-            return None
-        return read_examples(path, text_column=text_column, label_column=label_column)
-
+    config = replace(
+        FinetuneConfig(problem_type=read_problem_type(problem_type)),
+        **_given(
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            layer_decay=layer_decay,
+            dropout=dropout,
+            label_smoothing=label_smoothing,
+            class_weights=class_weights,
+            freeze_embeddings=freeze_embeddings,
+            frozen_blocks=frozen_blocks,
+            lora_rank=lora_rank,
+            patience=patience,
+            evaluations_per_epoch=evaluations_per_epoch,
+            max_tokens=max_tokens,
+            seed=seed,
+        ),
+    )
+    columns = Columns(text=text_column, label=label_column, pair=pair_column)
+    test = read_examples(test_data, columns, config.problem_type) if test_data else None
     making.make_classifier(
         repository_of(model_store),
         name,
         progress,
-        examples=read(data),
+        examples=read_examples(data, columns, config.problem_type) if data else None,
         base=base or DEFAULT_BASE,
-        config=replace(FinetuneConfig(), **chosen),
-        test_examples=read(int8_data),
+        config=config,
+        holding=making.Holding(
+            wanted_precision=wanted_precision,
+            test=test,
+            fairness=read_fairness_pairs(fairness) if fairness else (),
+        ),
+        save_every_s=save_every_s,
     )
+
+
+@app.command("train-embedding")
+def train_embedding(
+    name: Annotated[str, typer.Argument(help="Name to publish the embedding model under.")],
+    data: Annotated[
+        str, typer.Option(help="Pairs: columns sentence1, sentence2 and, if scored, score.")
+    ],
+    dev_data: Annotated[
+        str | None, typer.Option(help="Pairs that choose and judge. (default: a tenth)")
+    ] = None,
+    objective: Annotated[
+        str,
+        typer.Option(help="cosine or ranking for scored pairs, contrastive for pairs that belong."),
+    ] = "ranking",
+    matryoshka: Annotated[
+        str, typer.Option(help="Sizes that vectors may be cut to, such as 64,128,256.")
+    ] = "",
+    base: Base = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    learning_rate: LearningRate = None,
+    layer_decay: LayerDecay = None,
+    seed: Seed = None,
+    save_every_s: SaveEvery = 60.0,
+    model_store: Store = None,
+) -> None:
+    """Train an encoder's vectors on pairs of texts, export, prove equal, measure, publish."""
+    progress = workshop()
+    from service.offline import bootstrap as making
+    from service.offline.checkpoints import DEFAULT_BASE
+    from service.offline.embedding_training import EmbeddingConfig, read_objective
+
+    config = replace(
+        EmbeddingConfig(
+            objective=read_objective(objective),
+            matryoshka_dimensions=tuple(
+                int(size) for size in matryoshka.split(",") if size.strip()
+            ),
+        ),
+        **_given(
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            layer_decay=layer_decay,
+            seed=seed,
+        ),
+    )
+    train, dev = making.read_pairs_to_learn(data, dev_data, config)
+    making.make_trained_embedding(
+        repository_of(model_store),
+        name,
+        progress,
+        train=train,
+        dev=dev,
+        base=base or DEFAULT_BASE,
+        config=config,
+        save_every_s=save_every_s,
+    )
+
+
+@app.command()
+def pretrain(
+    name: Annotated[str, typer.Argument(help="Name of the new encoder.")],
+    data: Annotated[
+        list[str],
+        typer.Option(
+            help="Texts: .txt (a text a line), .csv, .tsv, .jsonl or .parquet; repeatable."
+        ),
+    ],
+    text_column: Annotated[
+        str, typer.Option(help="Columns of the texts, comma-separated; a file needs one of them.")
+    ] = "text",
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(help="Texts of these files are left out, such as those to be measured on."),
+    ] = None,
+    output: Annotated[
+        Path, typer.Option(help="Folder that the encoder's folder is written to.")
+    ] = Path("checkpoints"),
+    objective: Annotated[str, typer.Option(help="mlm or autoencoder.")] = "mlm",
+    pooling: Annotated[str, typer.Option(help="mean or cls.")] = "mean",
+    vocabulary_size: Annotated[int, typer.Option(min=100, help="Pieces of words.")] = 8000,
+    hidden_size: Annotated[int, typer.Option(help="Size of the vectors.")] = 256,
+    layers: Annotated[int, typer.Option(min=1, help="Blocks.")] = 4,
+    heads: Annotated[int, typer.Option(min=1, help="Of attention.")] = 4,
+    feed_forward_size: Annotated[int, typer.Option(help="(default: four times hidden-size)")] = 0,
+    max_tokens: Annotated[int, typer.Option(min=8, help="Longest text that it reads.")] = 128,
+    epochs: Epochs = None,
+    batch_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens a step.")] = None,
+    learning_rate: LearningRate = None,
+    masked: Annotated[float | None, typer.Option(help="Share of tokens that are hidden.")] = None,
+    decoder_masked: Annotated[float | None, typer.Option(help="The same of the decoder.")] = None,
+    seed: Seed = None,
+    save_every_s: SaveEvery = 60.0,
+) -> None:
+    """Build an encoder from nothing: learn a tokenizer and random weights from raw texts.
+
+    The result is a folder in BERT's form, for `--base` of finetune and `--from` of export.
+    """
+    progress = workshop()
+    from service.offline.encoder import EncoderConfig
+    from service.offline.pretrain import PretrainConfig, read_choices
+    from service.offline.scratch import make_encoder
+
+    chosen_objective, chosen_pooling = read_choices(objective, pooling)
+    config = replace(
+        PretrainConfig(chosen_objective, chosen_pooling),
+        **_given(
+            epochs=epochs,
+            batch_tokens=batch_tokens,
+            learning_rate=learning_rate,
+            masked=masked,
+            decoder_masked=decoder_masked,
+            seed=seed,
+        ),
+    )
+    size = EncoderConfig(
+        vocabulary_size=vocabulary_size,
+        hidden_size=hidden_size,
+        layers=layers,
+        heads=heads,
+        feed_forward_size=feed_forward_size or 4 * hidden_size,
+        max_positions=max_tokens,
+    )
+    make_encoder(
+        output,
+        name,
+        progress,
+        sources=data,
+        columns=text_column.split(","),
+        exclude=exclude or [],
+        size=size,
+        config=config,
+        save_every_s=save_every_s,
+    )
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """The options that the caller named; for the others the configuration has its defaults."""
+    return {key: value for key, value in options.items() if value is not None}

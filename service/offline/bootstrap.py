@@ -1,11 +1,22 @@
-"""The default models: an embedding model and a sentiment model from one base encoder."""
+"""From data to a published model: clean, split, train, calibrate, prove, measure, publish."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
 
 from service.offline.checkpoints import DEFAULT_BASE, load_checkpoint
-from service.offline.corpus import Example, ScoredPair, digest_of, load_sentiment_corpus
+from service.offline.cleaning import clean, labels_of
+from service.offline.corpus import load_sentiment_corpus
+from service.offline.data import Example, ScoredPair, digest_of
+from service.offline.embedding_training import EmbeddingConfig, train_embedding
+from service.offline.evaluation.calibration import calibrate
+from service.offline.evaluation.evaluate import evaluate, evaluate_embedding
+from service.offline.evaluation.fairness import FairnessPair
+from service.offline.evaluation.report import write_report
+from service.offline.evaluation.targets import targets_of
 from service.offline.export import TrainingRecord, publish, publish_embedding
-from service.offline.finetune import FinetuneConfig, finetune
+from service.offline.finetune import FinetuneConfig, Finetuned, finetune
 from service.offline.gate import (
     Encode,
     Verdict,
@@ -13,8 +24,34 @@ from service.offline.gate import (
     compare_on_examples,
     compare_on_pairs,
 )
+from service.offline.predict import Predictor
 from service.offline.progress import Progress
+from service.offline.reading import read_belonging_pairs, read_scored_pairs
+from service.offline.splits import split
+from service.offline.training.processes import end_processes, is_main_process
+from service.offline.variants import Judge
+from service.store.manifest import Calibration, ManifestFields
 from service.store.repository import ModelRepository, PublishedModel
+
+STATE_FOLDER = ".training"
+
+
+@dataclass(frozen=True)
+class Holding:
+    """What is held out of training, and what it is used for.
+
+    dev_fraction: decides when to stop, and calibrates. test_fraction: measured for the report, seen
+        by nothing before.
+    wanted_precision: what the thresholds of the labels are to reach.
+    test: measured instead of a part of the data; then also judges int8.
+    fairness: pairs of texts that differ in a person only.
+    """
+
+    dev_fraction: float = 0.1
+    test_fraction: float = 0.1
+    wanted_precision: float = 0.9
+    test: Sequence[Example] | None = None
+    fairness: Sequence[FairnessPair] = field(default=())
 
 
 def make_embedding(
@@ -30,12 +67,8 @@ def make_embedding(
     Args:
         pairs: decide whether int8 is good enough, instead of the project's own sentences.
     """
-
-    def judge_on_pairs(fp32: Encode, int8: Encode) -> Verdict:
-        return compare_on_pairs(fp32, int8, pairs or ())
-
     sentences = [example.text for example in load_sentiment_corpus()]
-    judge = judge_on_pairs if pairs else None
+    judge = _pairs_judge(pairs) if pairs else None
     return publish_embedding(repository, name, load_checkpoint(base), progress, sentences, judge)
 
 
@@ -47,23 +80,187 @@ def make_classifier(
     examples: Sequence[Example] | None = None,
     base: str = DEFAULT_BASE,
     config: FinetuneConfig | None = None,
-    test_examples: Sequence[Example] | None = None,
-) -> PublishedModel:
+    holding: Holding | None = None,
+    save_every_s: float = 60.0,
+) -> PublishedModel | None:
     """Fine-tune `base` on `examples` (the project's sentiment corpus) and publish it as `name`.
 
-    Args:
-        test_examples: decide whether int8 is good enough, instead of the held-out texts.
+    Returns None in all but the first of several processes.
+
+    Raises:
+        DatasetInvalid: there is nothing to learn from the examples.
+        ParityFailed: the ONNX file computes something else; the store is as it was.
     """
-    config = config or FinetuneConfig()
+    config, holding = config or FinetuneConfig(), holding or Holding()
     examples = load_sentiment_corpus() if examples is None else examples
+    main = is_main_process()
+    cleaned = clean(examples, config.problem_type)
+    if main:
+        for line in cleaned.describe():
+            progress.say(f"{name}: {line}")
+    labels = labels_of(cleaned.examples, config.problem_type)
+    train, dev, test = _hold_out(cleaned.examples, holding, config)
     checkpoint = load_checkpoint(base)
-    tuned = finetune(checkpoint, examples, config, progress, name)
+    tuned = finetune(
+        checkpoint,
+        train,
+        dev,
+        labels,
+        config,
+        progress if main else Progress.silent(),
+        name,
+        state_folder=repository.root / STATE_FOLDER / name,
+        save_every_s=save_every_s,
+    )
+    end_processes()
+    if not main:
+        return None
+    calibration = _calibrate(tuned, dev, config, holding)
+    if calibration:
+        tuned.model.set_temperature(calibration.temperature)
+        progress.say(
+            f"{name}: temperature {calibration.temperature:.2f}, expected calibration error "
+            f"{calibration.ece_before:.3f} before, {calibration.ece_after:.3f} after"
+        )
 
     def judge(fp32: Encode, int8: Encode) -> Verdict:
-        if test_examples:
-            return compare_on_examples(fp32, int8, test_examples, tuned.labels)
-        return compare_labels(fp32, int8, tuned.held_out)
+        if holding.test and config.problem_type == "single_label":
+            return compare_on_examples(fp32, int8, test, labels)
+        return compare_labels(fp32, int8, [example.input for example in (*dev, *test)])
 
-    training = TrainingRecord(tuned.labels, tuned.metrics, digest_of(examples), config.seed)
-    sentences = [example.text for example in examples]
-    return publish(repository, name, tuned.model, checkpoint, progress, sentences, judge, training)
+    def report(folder: Path, fields: ManifestFields) -> None:
+        facts = _training_facts(config, tuned, train, dev, test, cleaned.dropped)
+        predictors = {key: Predictor(folder.parent, fields, key) for key in fields.variants}
+        evaluation = evaluate(predictors, fields, test, fairness=holding.fairness)
+        write_report(folder, fields, name, evaluation, facts)
+
+    training = TrainingRecord(
+        labels=labels,
+        metrics=tuned.metrics,
+        data_sha256=digest_of(examples),
+        seed=config.seed,
+        problem_type=config.problem_type,
+        calibration=calibration,
+        pair_separator_id=tuned.separator_id,
+    )
+    inputs = [example.input for example in cleaned.examples]
+    return publish(
+        repository, name, tuned.model, checkpoint, progress, inputs, judge, training, report
+    )
+
+
+def make_trained_embedding(
+    repository: ModelRepository,
+    name: str,
+    progress: Progress,
+    *,
+    train: Sequence[ScoredPair],
+    dev: Sequence[ScoredPair],
+    base: str = DEFAULT_BASE,
+    config: EmbeddingConfig | None = None,
+    save_every_s: float = 60.0,
+) -> PublishedModel | None:
+    """Train the vectors of `base` on pairs and publish them as `name`; the dev pairs judge int8.
+
+    Returns None in all but the first of several processes.
+    """
+    config = config or EmbeddingConfig()
+    main = is_main_process()
+    checkpoint = load_checkpoint(base)
+    trained = train_embedding(
+        checkpoint,
+        train,
+        dev,
+        config,
+        progress if main else Progress.silent(),
+        name,
+        state_folder=repository.root / STATE_FOLDER / name,
+        save_every_s=save_every_s,
+    )
+    end_processes()
+    if not main:
+        return None
+    training = TrainingRecord(
+        labels=(),
+        metrics=trained.metrics,
+        data_sha256=digest_of([Example(pair.first, pair.score, pair.second) for pair in train]),
+        seed=config.seed,
+        matryoshka_dimensions=config.matryoshka_dimensions,
+    )
+
+    def report(folder: Path, fields: ManifestFields) -> None:
+        predictors = {key: Predictor(folder.parent, fields, key) for key in fields.variants}
+        facts = {"settings": asdict(config), "history": trained.history, **trained.metrics}
+        write_report(folder, fields, name, evaluate_embedding(predictors, fields, dev), facts)
+
+    sentences = [text for pair in train for text in (pair.first, pair.second)]
+    scored = config.objective != "contrastive"
+    judge = _pairs_judge(dev) if scored else None
+    return publish(
+        repository, name, trained.model, checkpoint, progress, sentences, judge, training, report
+    )
+
+
+def read_pairs_to_learn(
+    data: str, dev_data: str | None, config: EmbeddingConfig
+) -> tuple[list[ScoredPair], list[ScoredPair]]:
+    """The pairs of `data` and those of `dev_data`, which without it are a tenth of them."""
+    read = read_belonging_pairs if config.objective == "contrastive" else read_scored_pairs
+    if dev_data is not None:
+        return read(data), read(dev_data)
+    examples = [Example(pair.first, pair.score, pair.second) for pair in read(data)]
+    train, dev = split(examples, "regression", (Holding.dev_fraction,), config.seed)
+    return _as_pairs(train), _as_pairs(dev)
+
+
+def _as_pairs(examples: Sequence[Example]) -> list[ScoredPair]:
+    return [
+        ScoredPair(example.text, str(example.pair), float(str(example.label)))
+        for example in examples
+    ]
+
+
+def _pairs_judge(pairs: Sequence[ScoredPair]) -> Judge:
+    return lambda fp32, int8: compare_on_pairs(fp32, int8, pairs)
+
+
+def _hold_out(
+    examples: Sequence[Example], holding: Holding, config: FinetuneConfig
+) -> tuple[list[Example], list[Example], Sequence[Example]]:
+    if holding.test:
+        train, dev = split(examples, config.problem_type, (holding.dev_fraction,), config.seed)
+        return train, dev, holding.test
+    fractions = (holding.dev_fraction, holding.test_fraction)
+    train, dev, test = split(examples, config.problem_type, fractions, config.seed)
+    return train, dev, test
+
+
+def _calibrate(
+    tuned: Finetuned, dev: Sequence[Example], config: FinetuneConfig, holding: Holding
+) -> Calibration | None:
+    if config.problem_type == "regression":
+        return None
+    return calibrate(
+        tuned.dev_logits,
+        targets_of(dev, tuned.labels, config.problem_type),
+        tuned.labels,
+        config.problem_type,
+        holding.wanted_precision,
+    )
+
+
+def _training_facts(
+    config: FinetuneConfig,
+    tuned: Finetuned,
+    train: Sequence[Example],
+    dev: Sequence[Example],
+    test: Sequence[Example],
+    dropped: Mapping[str, int],
+) -> dict[str, Any]:
+    """What the report says of the training."""
+    return {
+        "settings": asdict(config),
+        "texts": {"train": len(train), "dev": len(dev), "test": len(test)},
+        "dropped": dict(dropped),
+        "history": list(tuned.history),
+    }

@@ -26,6 +26,15 @@ class Example:
         return self.text if self.pair is None else (self.text, self.pair)
 
 
+@dataclass(frozen=True, slots=True)
+class ScoredPair:
+    """Two texts and how alike people found them, on any scale."""
+
+    first: str
+    second: str
+    score: float
+
+
 def digest_of(examples: Sequence[Example]) -> str:
     """sha256 over all texts and labels in order."""
     digest = hashlib.sha256()

@@ -1,175 +1,295 @@
-"""Fine-tuning: an encoder and a linear head learn labelled texts, in packed batches."""
+"""Fine-tuning: an encoder and a linear head learn labelled texts or pairs, in packed batches."""
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
-from sklearn.metrics import accuracy_score, f1_score
-from sklearn.model_selection import train_test_split
 from torch import Tensor
-from torch.nn import functional
 
 from service.offline.checkpoints import Checkpoint
-from service.offline.corpus import Example, labels_of
+from service.offline.data import Example, Input, digest_of
+from service.offline.evaluation.targets import targets_of
 from service.offline.heads import ClassificationModel
 from service.offline.progress import Progress
-from service.runtime.packing import pack
+from service.offline.training.batches import packed_tensors, plan_epoch, share_of
+from service.offline.training.lora import add_lora, merge_lora
+from service.offline.training.objectives import SCORES, dev_scores, loss_of
+from service.offline.training.optimization import (
+    adamw,
+    freeze,
+    set_rate,
+    trainable,
+    warmup_then_decay,
+)
+from service.offline.training.processes import seed_step, start_accelerator
+from service.offline.training.state import TrainingFolder, fingerprint_of, snapshot
+from service.runtime.outputs import ProblemType
 from service.runtime.tokenizer import Tokenizer
 
-BATCHES_PER_WINDOW = 16
+FloatArray = npt.NDArray[np.float32]
+
+EVALUATION_BATCH = 32
 
 
 @dataclass(frozen=True)
 class FinetuneConfig:
     """How to train; the defaults are those of the default sentiment model.
 
+    layer_decay: each block learns this much slower than the one above it.
     freeze_embeddings: keep the base's token vectors, half of a small encoder's weights: a small
         corpus sees few of them, and moving only those few hurts the rest.
+    frozen_blocks: keep the lowest blocks, too.
+    lora_rank: above 0, attention learns by LoRA and everything else but the head is frozen.
+    patience: looks at the dev split without gain before training ends; the best weights are kept.
+    evaluations_per_epoch: looks at the dev split.
+    max_tokens: cut longer texts; None for the longest that the base reads.
     """
 
+    problem_type: ProblemType = "single_label"
     epochs: int = 3
     batch_size: int = 32
     learning_rate: float = 1e-4
+    layer_decay: float = 1.0
     warmup_fraction: float = 0.1
     weight_decay: float = 0.01
     max_gradient_norm: float = 1.0
     dropout: float = 0.1
+    label_smoothing: float = 0.0
+    class_weights: bool = False
     freeze_embeddings: bool = True
-    dev_fraction: float = 0.1
+    frozen_blocks: int = 0
+    lora_rank: int = 0
+    lora_alpha: float = 16.0
+    patience: int = 2
+    evaluations_per_epoch: int = 1
+    max_tokens: int | None = None
     seed: int = 13
 
 
 @dataclass(frozen=True)
 class Finetuned:
-    """The trained model, its labels in the order of the logits, and its score on held-out texts."""
+    """The trained model and how its dev split went.
+
+    metrics: the best look at the dev split, texts a second and the like.
+    dev_logits: [n, labels] float32, in the order of the dev examples.
+    separator_id: ends the first text of a pair; None if it reads single texts.
+    """
 
     model: ClassificationModel
     labels: tuple[str, ...]
     metrics: dict[str, float]
-    held_out: tuple[str, ...]
+    history: tuple[dict[str, float], ...]
+    dev_logits: FloatArray
+    separator_id: int | None
 
 
 @dataclass(frozen=True)
-class _Split:
-    sources: list[str]
-    texts: list[list[int]]
-    labels: Tensor  # [texts] int64
-    lengths: Tensor  # [texts] int64
+class _Rows:
+    """Tokenized examples; targets as `loss_of` takes them."""
+
+    ids: list[list[int]]
+    targets: Tensor
+
+    @property
+    def lengths(self) -> list[int]:
+        return [len(text) for text in self.ids]
 
 
 def finetune(
     checkpoint: Checkpoint,
-    examples: Sequence[Example],
+    train: Sequence[Example],
+    dev: Sequence[Example],
+    labels: tuple[str, ...],
     config: FinetuneConfig,
     progress: Progress,
     name: str,
+    *,
+    state_folder: Path | None = None,
+    save_every_s: float = 60.0,
 ) -> Finetuned:
     """Train a classifier from `checkpoint`, whose encoder is changed in place.
 
-    A stratified `dev_fraction` is held out of training and measured at the end. The same seed
-    on the same machine gives the same weights.
+    The same seed on the same machine gives the same weights, also if the run was killed and started
+    again with the same `state_folder`. Run by `accelerate launch` or `torchrun`, each process takes
+    its share of every step.
 
-    Raises:
-        DatasetInvalid: there is nothing to learn from the examples.
+    Args:
+        train, dev: share no text; all texts, or all pairs.
+        labels: in the order of the logits; for regression, the one name of the number.
     """
     torch.manual_seed(config.seed)
-    labels = labels_of(examples)
-    train, dev = _split(checkpoint, examples, labels, config)
-    model = ClassificationModel(
-        checkpoint.encoder, checkpoint.pooling, len(labels), dropout=config.dropout
+    accelerator = start_accelerator()
+    read = _Reader(checkpoint, train, config)
+    learned, looked_at = read(train, labels), read(dev, labels)
+    mean, deviation = _scale_of(learned, config)
+    model = _model(checkpoint, labels, config)
+    optimizer = adamw(
+        model,
+        learning_rate=config.learning_rate,
+        weight_decay=config.weight_decay,
+        layer_decay=config.layer_decay,
     )
-    model.encoder.embeddings.requires_grad_(not config.freeze_embeddings)
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(
-        trained, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+    loss_fn = loss_of(
+        config.problem_type,
+        learned.targets,
+        class_weights=config.class_weights,
+        label_smoothing=config.label_smoothing,
     )
-    steps = config.epochs * math.ceil(len(train.texts) / config.batch_size)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _warmup_then_decay(steps, config))
-
-    model.train()
-    with progress.phase(f"{name}: train", steps) as phase:
-        for _ in range(config.epochs):
-            for rows in _batches(train, config.batch_size):
-                logits = model(*packed_tensors([train.texts[row] for row in rows.tolist()]))
-                loss = functional.cross_entropy(logits, train.labels[rows])
-                loss.backward()  # type: ignore[no-untyped-call]  # torch's stub
-                torch.nn.utils.clip_grad_norm_(trained, config.max_gradient_norm)
-                optimizer.step()
-                schedule.step()
-                optimizer.zero_grad()
-                phase.advance(f"loss {loss.item():.3f}")
-    model.eval()
-    return Finetuned(model, labels, _evaluate(model, dev, config.batch_size), tuple(dev.sources))
-
-
-def packed_tensors(texts: Sequence[Sequence[int]]) -> tuple[Tensor, ...]:
-    """The arguments of a model's `forward` for these token ids."""
-    return tuple(torch.from_numpy(array) for array in pack(texts).feeds().values())
-
-
-def _split(
-    checkpoint: Checkpoint,
-    examples: Sequence[Example],
-    labels: tuple[str, ...],
-    config: FinetuneConfig,
-) -> tuple[_Split, _Split]:
-    tokenizer = Tokenizer(checkpoint.tokenizer_file, checkpoint.max_tokens)
-    texts = [entry.token_ids for entry in tokenizer.encode([example.text for example in examples])]
-    indices = [labels.index(example.label) for example in examples]
-    dev_texts = max(len(labels), round(config.dev_fraction * len(examples)))
-    train_rows, dev_rows = train_test_split(
-        np.arange(len(examples)), test_size=dev_texts, stratify=indices, random_state=config.seed
-    )
-
-    def take(rows: Sequence[int]) -> _Split:
-        chosen = [texts[row] for row in rows]
-        return _Split(
-            sources=[examples[row].text for row in rows],
-            texts=chosen,
-            labels=torch.tensor([indices[row] for row in rows]),
-            lengths=torch.tensor([len(text) for text in chosen]),
+    plan = [
+        rows
+        for epoch in range(config.epochs)
+        for rows in plan_epoch(
+            learned.lengths, seed=config.seed, epoch=epoch, batch_size=config.batch_size
         )
-
-    return take(train_rows), take(dev_rows)
-
-
-def _batches(train: _Split, batch_size: int) -> list[Tensor]:
-    """Every row once, in random batches of texts of like length.
-
-    Attention works on a block as wide as the longest text: sorting within random windows keeps
-    the blocks narrow and the order random.
-    """
-    windows = torch.split(torch.randperm(len(train.texts)), BATCHES_PER_WINDOW * batch_size)
-    batches = [
-        batch
-        for window in windows
-        for batch in torch.split(window[train.lengths[window].argsort()], batch_size)
     ]
-    return [batches[index] for index in torch.randperm(len(batches)).tolist()]
+    looks = _looks(len(plan), config)
+    folder = TrainingFolder(
+        state_folder,
+        fingerprint_of(
+            asdict(config), digest_of(train), digest_of(dev), checkpoint.sha256, labels,
+            accelerator.num_processes,
+        ),
+    )  # fmt: skip
+    done, best = folder.load(model, optimizer)
+    wrapped, optimizer = accelerator.prepare(model, optimizer)
+
+    score = SCORES[config.problem_type]
+    history = list(done.history)
+    since_best = sum(row["step"] > done.best_step for row in history)
+    saved_s = started_s = time.monotonic()
+    texts = 0
+    with progress.phase(f"{name}: train", len(plan), done=done.step) as phase:
+        for step in range(done.step, len(plan)):
+            if since_best > config.patience:
+                progress.say(f"{name}: no gain in {config.patience + 1} looks: stopped early")
+                break
+            wrapped.train()
+            seed_step(config.seed, step, accelerator.process_index)
+            rows = share_of(plan[step], accelerator.process_index, accelerator.num_processes)
+            wanted = (
+                (learned.targets[rows] - mean) / deviation if deviation else learned.targets[rows]
+            )
+            logits = wrapped(*read.packed([learned.ids[row] for row in rows], accelerator.device))
+            loss = loss_fn(logits.float(), wanted.to(accelerator.device))
+            # Processes with unequal shares of the last batch: each text counts the same.
+            share = len(rows) * accelerator.num_processes / len(plan[step])
+            accelerator.backward(loss * share)
+            accelerator.clip_grad_norm_(trainable(model), config.max_gradient_norm)
+            set_rate(optimizer, warmup_then_decay(step, len(plan), config.warmup_fraction))
+            optimizer.step()
+            optimizer.zero_grad()
+            texts += len(plan[step])
+            if step + 1 in looks:
+                values = _rescaled(_logits(model, looked_at, read), mean, deviation)
+                found = dev_scores(config.problem_type, values, looked_at.targets.numpy())
+                history.append({"step": step + 1, "loss": loss.item(), **found})
+                since_best += 1
+                if done.best_score is None or found[score] > done.best_score:
+                    best, since_best = snapshot(model), 0
+                    done.best_score, done.best_step = found[score], step + 1
+            shown = "" if done.best_score is None else f", dev {score} {history[-1][score]:.3f}"
+            rate = texts / (time.monotonic() - started_s)
+            phase.advance(f"loss {loss.item():.3f}{shown}, {rate:,.0f} texts/s")
+            if accelerator.is_main_process and time.monotonic() - saved_s >= save_every_s:
+                done.step, done.history = step + 1, tuple(history)
+                folder.save(done, model, optimizer, best)
+                saved_s = time.monotonic()
+    assert best is not None
+    model.load_state_dict(best)
+    merge_lora(model.encoder)
+    dev_logits = _rescaled(_logits(model, looked_at, read), mean, deviation)
+    if deviation:
+        _restore_scale(model, mean, deviation)
+    best_look = next(row for row in history if row["step"] == done.best_step)
+    metrics = {
+        f"dev_{key}": value for key, value in best_look.items() if key not in ("loss", "step")
+    }
+    metrics |= {"dev_texts": len(dev), "train_texts": len(train), "best_step": done.best_step}
+    if accelerator.is_main_process:
+        folder.clear()
+    return Finetuned(
+        model.cpu().eval(), labels, metrics, tuple(history), dev_logits, read.separator_id
+    )
 
 
-def _warmup_then_decay(steps: int, config: FinetuneConfig) -> Callable[[int], float]:
-    warmup_steps = max(1, round(config.warmup_fraction * steps))
+class _Reader:
+    """Examples to token ids and targets, texts or pairs as the training examples are."""
 
-    def factor(step: int) -> float:
-        if step < warmup_steps:
-            return (step + 1) / warmup_steps
-        return max(0.0, (steps - step) / max(1, steps - warmup_steps))
+    def __init__(
+        self, checkpoint: Checkpoint, examples: Sequence[Example], config: FinetuneConfig
+    ) -> None:
+        pairs = examples[0].pair is not None
+        limit = min(config.max_tokens or checkpoint.max_tokens, checkpoint.max_tokens)
+        self._tokenizer = Tokenizer(checkpoint.tokenizer_file, limit, pairs=pairs)
+        self._problem_type = config.problem_type
+        self.separator_id = self._tokenizer.pair_separator_id if pairs else None
+        # Families without segments tell the texts of a pair apart by the separators alone.
+        self._segments_by = self.separator_id if checkpoint.encoder.config.segments > 1 else None
 
-    return factor
+    def __call__(self, examples: Sequence[Example], labels: tuple[str, ...]) -> _Rows:
+        targets = torch.from_numpy(targets_of(examples, labels, self._problem_type))
+        return _Rows(self._tokenize([example.input for example in examples]), targets)
+
+    def packed(self, ids: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, ...]:
+        return packed_tensors(ids, self._segments_by, device)
+
+    def _tokenize(self, inputs: Sequence[Input]) -> list[list[int]]:
+        texts = [entry for entry in inputs if isinstance(entry, str)]
+        pairs = [entry for entry in inputs if not isinstance(entry, str)]
+        tokenizer = self._tokenizer
+        found = tokenizer.encode_pairs(pairs) if pairs else tokenizer.encode(texts)
+        return [entry.token_ids for entry in found]
+
+
+def _model(
+    checkpoint: Checkpoint, labels: tuple[str, ...], config: FinetuneConfig
+) -> ClassificationModel:
+    encoder = checkpoint.encoder
+    model = ClassificationModel(encoder, checkpoint.pooling, len(labels), dropout=config.dropout)
+    if config.lora_rank:
+        add_lora(encoder, config.lora_rank, config.lora_alpha)
+        return model
+    if config.freeze_embeddings:
+        freeze([encoder.embeddings])
+    freeze(list(encoder.blocks)[: config.frozen_blocks])
+    return model
+
+
+def _scale_of(rows: _Rows, config: FinetuneConfig) -> tuple[float, float]:
+    """Mean and deviation of the numbers to be learned: on any scale, they are learned as well."""
+    if config.problem_type != "regression":
+        return 0.0, 0.0
+    return float(rows.targets.mean()), float(rows.targets.std())
+
+
+def _rescaled(logits: FloatArray, mean: float, deviation: float) -> FloatArray:
+    return logits * np.float32(deviation) + np.float32(mean) if deviation else logits
+
+
+@torch.no_grad()
+def _restore_scale(model: ClassificationModel, mean: float, deviation: float) -> None:
+    """Let the head answer on the scale of the data."""
+    model.classifier.weight.mul_(deviation)
+    model.classifier.bias.mul_(deviation).add_(mean)
+
+
+def _looks(steps: int, config: FinetuneConfig) -> set[int]:
+    """After how many steps the dev split is looked at; the last step among them."""
+    count = config.epochs * config.evaluations_per_epoch
+    return {round(steps * (index + 1) / count) for index in range(count)}
 
 
 @torch.inference_mode()
-def _evaluate(model: ClassificationModel, split: _Split, batch_size: int) -> dict[str, float]:
-    predicted: list[int] = []
-    for start in range(0, len(split.texts), batch_size):
-        logits = model(*packed_tensors(split.texts[start : start + batch_size]))
-        predicted += logits.argmax(dim=-1).tolist()
-    truth = split.labels.tolist()
-    return {
-        "dev_texts": len(truth),
-        "dev_accuracy": float(accuracy_score(truth, predicted)),
-        "dev_macro_f1": float(f1_score(truth, predicted, average="macro", zero_division=0)),
-    }
+def _logits(model: ClassificationModel, rows: _Rows, read: _Reader) -> FloatArray:
+    """[n, labels] in the order of `rows`; neighbours in length run together."""
+    model.eval()
+    device = next(model.parameters()).device
+    order = np.argsort(rows.lengths, kind="stable").tolist()
+    batches = [order[at : at + EVALUATION_BATCH] for at in range(0, len(order), EVALUATION_BATCH)]
+    logits = torch.cat([model(*read.packed([rows.ids[i] for i in b], device)) for b in batches])
+    in_order: FloatArray = logits.float().cpu().numpy()[np.argsort(order)]
+    return in_order

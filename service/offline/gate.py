@@ -11,8 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import spearmanr
 
-from service.offline.corpus import Example, ScoredPair
-from service.offline.data import Input
+from service.offline.data import Example, Input, ScoredPair
 from service.runtime.outputs import ProblemType
 
 FloatArray = npt.NDArray[np.float32]
@@ -102,8 +101,8 @@ def compare_on_pairs(fp32: Encode, int8: Encode, pairs: Sequence[ScoredPair]) ->
 def compare_on_examples(
     fp32: Encode, int8: Encode, examples: Sequence[Example], labels: Sequence[str]
 ) -> Verdict:
-    """The accuracy of both variants on labelled texts."""
-    texts = [example.text for example in examples]
+    """The accuracy of both variants on labelled texts or pairs."""
+    texts = [example.input for example in examples]
     truth = np.array([example.label for example in examples])
     names = np.array(labels)
     accuracy = {

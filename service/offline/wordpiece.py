@@ -14,6 +14,7 @@ from tokenizers import (
 )
 
 PADDING, UNKNOWN, CLASS, SEPARATOR, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
+# In the order of their ids, which are the vocabulary's first.
 SPECIAL_TOKENS = (PADDING, UNKNOWN, CLASS, SEPARATOR, MASK)
 MIN_FREQUENCY = 2
 

@@ -36,4 +36,4 @@ def targets_of(
 def _place(place: dict[str, int], label: object) -> int:
     if label not in place:
         raise DatasetInvalid(f"label {label!r} is not one of the model's: {', '.join(place)}")
-    return place[label]  # type: ignore[index]  # only its labels are among the keys
+    return place[str(label)]

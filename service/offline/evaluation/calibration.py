@@ -1,0 +1,149 @@
+"""Making scores honest: of the texts scored 0.8, eight of ten should have the label."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
+
+from service.runtime.outputs import ProblemType, label_scores
+from service.store.manifest import Calibration, Threshold
+
+FloatArray = npt.NDArray[np.float32]
+Targets = npt.NDArray[np.generic]
+
+BINS = 15
+# Colder than a twentieth or hotter than twenty is no calibration but a broken model.
+LOG_TEMPERATURES = (np.log(0.05), np.log(20.0))
+MIN_ACCEPTED = 5
+
+
+def calibrate(
+    logits: FloatArray,
+    targets: Targets,
+    labels: Sequence[str],
+    problem_type: ProblemType,
+    wanted_precision: float = 0.9,
+) -> Calibration:
+    """Temperature and thresholds from held-out logits, [n, labels].
+
+    The two errors are measured crosswise: each half by the temperature of the other, so that what
+    was fitted is not its own judge.
+    """
+    temperature = fit_temperature(logits, targets, problem_type)
+    scores = label_scores(logits / np.float32(temperature), problem_type)
+    return Calibration(
+        temperature=temperature,
+        ece_before=calibration_error(label_scores(logits, problem_type), targets, problem_type),
+        ece_after=_crosswise_error(logits, targets, problem_type),
+        wanted_precision=wanted_precision,
+        thresholds=thresholds(scores, targets, labels, problem_type, wanted_precision),
+    )
+
+
+def fit_temperature(logits: FloatArray, targets: Targets, problem_type: ProblemType) -> float:
+    """What to divide logits by for the likeliest scores (Guo et al., 2017, arXiv:1706.04599)."""
+    wide = logits.astype(np.float64)
+
+    def loss(log_temperature: float) -> float:
+        return _negative_log_likelihood(wide / np.exp(log_temperature), targets, problem_type)
+
+    found = minimize_scalar(loss, bounds=LOG_TEMPERATURES, method="bounded")
+    return float(np.exp(found.x))
+
+
+def calibration_error(scores: FloatArray, targets: Targets, problem_type: ProblemType) -> float:
+    """Expected calibration error over 15 bins of equal width.
+
+    The mean distance of confidence and share right, each bin by its texts. Of one label of many,
+    the confidence of the label given; of any number of labels, each label's score is one answer.
+    """
+    confidence, right = confidences(scores, targets, problem_type)
+    rows = reliability(confidence, right)
+    return float(sum(count * abs(mean - share) for count, mean, share in rows) / len(confidence))
+
+
+def confidences(
+    scores: FloatArray, targets: Targets, problem_type: ProblemType
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """How sure each answer is, and 1.0 where it is right."""
+    if problem_type == "single_label":
+        winners = scores.argmax(axis=1)
+        sure = np.take_along_axis(scores, winners[:, None], axis=1)[:, 0].astype(np.float64)
+        return sure, (winners == targets).astype(np.float64)
+    return scores.astype(np.float64).ravel(), np.asarray(targets, dtype=np.float64).ravel()
+
+
+def reliability(
+    confidence: npt.NDArray[np.float64], right: npt.NDArray[np.float64]
+) -> list[tuple[int, float, float]]:
+    """Of each bin that holds any: texts, mean confidence, share right."""
+    places = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    chosen = [places == place for place in range(BINS)]
+    return [
+        (int(inside.sum()), float(confidence[inside].mean()), float(right[inside].mean()))
+        for inside in chosen
+        if inside.any()
+    ]
+
+
+def thresholds(
+    scores: FloatArray,
+    targets: Targets,
+    labels: Sequence[str],
+    problem_type: ProblemType,
+    wanted_precision: float,
+) -> dict[str, Threshold]:
+    """For each label the lowest score from which on `wanted_precision` is reached.
+
+    A label is absent if no score reaches it on at least five texts. Below all thresholds a caller
+    may abstain.
+    """
+    found = {}
+    for index, label in enumerate(labels):
+        has = targets == index if problem_type == "single_label" else np.asarray(targets)[:, index]
+        threshold = _threshold(scores[:, index], np.asarray(has, dtype=bool), wanted_precision)
+        if threshold:
+            found[label] = threshold
+    return found
+
+
+def _threshold(
+    scores: FloatArray, has: npt.NDArray[np.bool_], wanted_precision: float
+) -> Threshold | None:
+    order = np.argsort(-scores, kind="stable")
+    accepted = np.arange(1, len(order) + 1)
+    hits = np.cumsum(has[order])
+    # A threshold accepts all texts of its score, not the first of them.
+    is_last_of_score = np.append(np.diff(scores[order]) != 0, True)
+    reached = (hits / accepted >= wanted_precision) & is_last_of_score & (accepted >= MIN_ACCEPTED)
+    if not reached.any():
+        return None
+    last = int(np.flatnonzero(reached)[-1])
+    return Threshold(
+        score=float(scores[order[last]]),
+        precision=float(hits[last] / accepted[last]),
+        recall=float(hits[last] / has.sum()),
+    )
+
+
+def _crosswise_error(logits: FloatArray, targets: Targets, problem_type: ProblemType) -> float:
+    """Each half scaled by the other's temperature, and all measured as one."""
+    halves = [np.arange(start, len(logits), 2) for start in (0, 1)]
+    scaled = np.empty_like(logits)
+    for mine, other in (halves, halves[::-1]):
+        temperature = fit_temperature(logits[other], targets[other], problem_type)
+        scaled[mine] = logits[mine] / np.float32(temperature)
+    return calibration_error(label_scores(scaled, problem_type), targets, problem_type)
+
+
+def _negative_log_likelihood(
+    logits: npt.NDArray[np.float64], targets: Targets, problem_type: ProblemType
+) -> float:
+    if problem_type == "single_label":
+        rows = log_softmax(logits, axis=1)
+        chosen = np.take_along_axis(rows, np.asarray(targets)[:, None].astype(int), axis=1)
+        return float(-chosen.mean())
+    # log(1 + exp(x)) - x * target
+    return float((np.logaddexp(0, logits) - logits * np.asarray(targets, dtype=float)).mean())

@@ -1,0 +1,88 @@
+"""An encoder from nothing but texts: its tokenizer, its weights, its folder."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from service.errors import DatasetInvalid
+from service.offline.encoder import EncoderConfig
+from service.offline.pretrain import PretrainConfig, pretrain
+from service.offline.progress import Progress
+from service.offline.reading import read_texts
+from service.offline.saving import save_checkpoint
+from service.offline.training.processes import end_processes, is_main_process
+from service.offline.wordpiece import MASK, SPECIAL_TOKENS, encode_in_portions, train_wordpiece
+
+MIN_TEXTS = 100
+FINETUNING_DROPOUT = 0.1
+
+
+def make_encoder(
+    output: Path,
+    name: str,
+    progress: Progress,
+    *,
+    sources: Sequence[str],
+    columns: Sequence[str],
+    exclude: Sequence[str],
+    size: EncoderConfig,
+    config: PretrainConfig,
+    save_every_s: float = 60.0,
+) -> Path:
+    """Train an encoder of `size` on the texts of `sources` and save it as `output`/`name`.
+
+    Args:
+        columns: a file needs at least one of them; all that it has are read.
+        exclude: files whose texts are left out wherever they stand.
+        size: its `vocabulary_size` is an upper bound.
+
+    Raises:
+        DatasetInvalid: a file cannot be read, or there are fewer than `MIN_TEXTS` texts.
+    """
+    main = is_main_process()
+    progress = progress if main else Progress.silent()
+    texts = _texts(sources, columns, exclude)
+    progress.say(f"{name}: {len(texts):,} different texts")
+    tokenizer = train_wordpiece(texts, size.vocabulary_size)
+    ids = encode_in_portions(tokenizer, texts, size.max_positions)
+    tokens = sum(map(len, ids))
+    progress.say(f"{name}: {tokenizer.get_vocab_size():,} pieces of words, {tokens:,} tokens")
+    # A run of a few epochs sees nothing often enough to learn it by heart.
+    size = replace(size, vocabulary_size=tokenizer.get_vocab_size(), dropout=0.0)
+    trained = pretrain(
+        ids,
+        size,
+        config,
+        progress,
+        name,
+        mask_id=SPECIAL_TOKENS.index(MASK),
+        special_ids=range(len(SPECIAL_TOKENS)),
+        state_folder=output / ".training" / name,
+        save_every_s=save_every_s,
+    )
+    end_processes()
+    if main:
+        save_checkpoint(
+            output / name,
+            trained.encoder,
+            tokenizer,
+            config.pooling,
+            size.max_positions,
+            dropout=FINETUNING_DROPOUT,
+        )
+        measured = ", ".join(f"{key} {value:.3f}" for key, value in trained.metrics.items())
+        progress.say(f"{name}: {measured}; saved to {output / name}")
+    return output / name
+
+
+def _texts(sources: Sequence[str], columns: Sequence[str], exclude: Sequence[str]) -> list[str]:
+    """Each text once, in the order of the files."""
+    left_out = {text for source in exclude for text in read_texts(source, columns)}
+    found = dict.fromkeys(text for source in sources for text in read_texts(source, columns))
+    texts = [text for text in found if text not in left_out]
+    if len(texts) < MIN_TEXTS:
+        raise DatasetInvalid(
+            f"{len(texts)} different texts are too few to learn a language from: "
+            f"at least {MIN_TEXTS} are needed, and many thousands to learn it well"
+        )
+    return texts

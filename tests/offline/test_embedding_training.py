@@ -1,0 +1,152 @@
+"""Vectors trained on pairs: each objective moves what it says, also for vectors cut short."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from service import cli
+from service.errors import DatasetInvalid, InvalidField
+from service.offline.checkpoints import Checkpoint
+from service.offline.data import ScoredPair
+from service.offline.embedding_training import (
+    EmbeddingConfig,
+    pair_loss,
+    read_objective,
+    train_embedding,
+)
+from service.offline.predict import Predictor
+from service.offline.progress import Progress
+from service.runtime.outputs import truncate_dimensions
+from service.store.repository import ModelRepository
+from tests.conftest import tiny_checkpoint
+from tests.offline.killing import kill_on_its_way
+from tests.offline.test_workshop import save_checkpoint
+
+WORDS = ("the", "a", "train", "food", "nine", "leaves", "at", "good", "bad", "not")
+# Alike is what ends alike.
+PAIRS = [
+    ScoredPair(f"{a} {end}", f"{b} {other}", float(end == other))
+    for a in WORDS[:6]
+    for b in WORDS[:6]
+    for end in ("good", "bad", "not")
+    for other in ("good", "bad", "not")
+]
+BELONGING = [ScoredPair(f"{a} {b}", f"{b} {a} {b}", 1.0) for a in WORDS for b in WORDS if a != b]
+FAST = EmbeddingConfig(epochs=6, batch_size=16, learning_rate=3e-3)
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Checkpoint:
+    return tiny_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("objective", ["cosine", "ranking"])
+def test_scored_pairs_set_the_cosines(
+    checkpoint: Checkpoint, quiet: Progress, objective: str
+) -> None:
+    config = replace(FAST, objective=read_objective(objective))
+    untrained = replace(config, epochs=1, learning_rate=0.0)
+    before = train_embedding(checkpoint, PAIRS, PAIRS[::4], untrained, quiet, "toy")
+    trained = train_embedding(checkpoint, PAIRS, PAIRS[::4], config, quiet, "toy")
+    assert trained.metrics["dev_spearman"] > before.metrics["dev_spearman"] + 0.2
+    assert trained.metrics["dev_spearman"] > 0.75
+
+
+def test_texts_that_belong_together_find_each_other(
+    checkpoint: Checkpoint, quiet: Progress
+) -> None:
+    config = replace(FAST, objective="contrastive", epochs=20)
+    untrained = replace(config, epochs=1, learning_rate=0.0)
+    before = train_embedding(checkpoint, BELONGING, BELONGING[::3], untrained, quiet, "toy")
+    trained = train_embedding(checkpoint, BELONGING, BELONGING[::3], config, quiet, "toy")
+    assert trained.metrics["dev_spearman"] > before.metrics["dev_spearman"]
+    assert trained.metrics["dev_spearman"] > 0.8
+
+
+def test_contrastive_loss_is_least_where_each_is_nearest_its_own() -> None:
+    config = EmbeddingConfig(objective="contrastive")
+    eye = torch.eye(4)
+    own = pair_loss(torch.cat([eye, eye]), torch.ones(4), config)
+    others = pair_loss(torch.cat([eye, eye.roll(1, 0)]), torch.ones(4), config)
+    assert float(own) < 1e-6
+    assert float(others) > 10
+
+
+def test_ranking_loss_asks_for_order_and_not_for_values() -> None:
+    config = EmbeddingConfig(objective="ranking")
+    firsts = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
+    near_and_far = torch.tensor([[1.0, 0.1], [0.1, 1.0]])
+    scores = torch.tensor([0.9, 0.2])
+    right = pair_loss(torch.cat([firsts, near_and_far]), scores, config)
+    wrong = pair_loss(torch.cat([firsts, near_and_far.flip(0)]), scores, config)
+    assert float(right) < 1e-6
+    assert float(wrong) > 10
+
+
+def test_matryoshka_trains_the_vector_cut_short_too(
+    checkpoint: Checkpoint, quiet: Progress
+) -> None:
+    """Without it the first dimension need not say anything by itself."""
+    vectors = torch.tensor([[1.0, 0.0, 1.0, 0.0], [-1.0, 0.0, 1.0, 0.0]])
+    config = EmbeddingConfig(objective="cosine")
+    whole = pair_loss(vectors, torch.tensor([0.0]), config)
+    cut = pair_loss(vectors, torch.tensor([0.0]), replace(config, matryoshka_dimensions=(2,)))
+    assert float(whole) == pytest.approx(0)
+    assert float(cut) == pytest.approx(0.5)
+    with pytest.raises(DatasetInvalid, match="from 1 to 16"):
+        train_embedding(
+            checkpoint, PAIRS, PAIRS, replace(FAST, matryoshka_dimensions=(32,)), quiet, "toy"
+        )
+
+
+def test_pairs_of_one_score_are_refused_with_the_remedy(
+    checkpoint: Checkpoint, quiet: Progress
+) -> None:
+    with pytest.raises(DatasetInvalid, match="--objective contrastive"):
+        train_embedding(checkpoint, BELONGING, BELONGING, FAST, quiet, "toy")
+    with pytest.raises(InvalidField, match="cosine, ranking or contrastive"):
+        read_objective("triplet")
+
+
+def command(folder: Path, store: str, *more: str) -> list[str]:
+    base, data = folder / "base", folder / "pairs.tsv"
+    if not base.exists():
+        base.mkdir()
+        save_checkpoint(base)
+        rows = [f"{pair.first}\t{pair.second}\t{pair.score}" for pair in PAIRS]
+        data.write_text("\n".join(["sentence1\tsentence2\tscore", *rows]), encoding="utf-8")
+    return [
+        *["train-embedding", "pairs", "--data", str(data), "--base", str(base)],
+        *["--matryoshka", "4,8", "--epochs", "2", "--batch-size", "8"],
+        *["--model-store", str(folder / store), *more],
+    ]
+
+
+def test_trained_vectors_are_published_with_the_sizes_they_may_be_cut_to(tmp_path: Path) -> None:
+    arguments = command(tmp_path, "store")
+    result = CliRunner().invoke(cli.app, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    model = ModelRepository(tmp_path / "store").resolve("pairs")
+    assert model.manifest.task == "embedding"
+    assert model.manifest.matryoshka_dimensions == (4, 8)
+    rows = Predictor(model.path, model.manifest, "fp32").rows(["the food is good"])
+    assert np.linalg.norm(truncate_dimensions(rows, 4)) == pytest.approx(1, abs=1e-5)
+
+
+def test_killed_training_goes_on_to_the_same_vectors(tmp_path: Path) -> None:
+    runner = CliRunner()
+    whole = runner.invoke(cli.app, command(tmp_path, "whole"), catch_exceptions=False)
+    assert whole.exit_code == 0, whole.output
+    kill_on_its_way(command(tmp_path, "killed", "--save-every-s", "0"))
+    assert (tmp_path / "killed" / ".training" / "pairs" / "state.json").is_file()
+    again = runner.invoke(cli.app, command(tmp_path, "killed"), catch_exceptions=False)
+    assert again.exit_code == 0, again.output
+    first, second = (
+        ModelRepository(tmp_path / name).resolve("pairs").manifest.files["model.onnx"].sha256
+        for name in ("whole", "killed")
+    )
+    assert first == second

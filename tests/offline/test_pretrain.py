@@ -1,0 +1,145 @@
+"""From raw texts to an encoder that other tools read, by both objectives, killed or not."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+from service import cli
+from service.errors import DatasetInvalid, InvalidField
+from service.offline.checkpoints import load_checkpoint
+from service.offline.encoder import EncoderConfig
+from service.offline.pretrain import PretrainConfig, pretrain, read_choices
+from service.offline.progress import Progress
+from service.offline.training.batches import packed_tensors
+from service.offline.wordpiece import (
+    MASK,
+    SPECIAL_TOKENS,
+    encode_in_portions,
+    train_wordpiece,
+)
+from tests.offline.killing import kill_on_its_way
+
+ADJECTIVES = ("red", "old", "small", "warm")
+NOUNS = ("boat", "house", "river", "garden", "bridge")
+TEXTS = [
+    f"the {a} {n} is near the {b} {m}"
+    for a in ADJECTIVES
+    for b in ADJECTIVES
+    for n in NOUNS
+    for m in NOUNS
+]
+CHINESE = ["服务很好,味道不错", "送餐太慢,味道一般", "味道很好,送餐也快"] * 2
+
+
+def test_tokenizer_learns_words_and_takes_chinese_apart_by_characters() -> None:
+    tokenizer = train_wordpiece([*TEXTS, *CHINESE], 200)
+    assert tokenizer.encode("The red garden").tokens == ["[CLS]", "the", "red", "garden", "[SEP]"]
+    assert tokenizer.encode("味道好").tokens == ["[CLS]", "味", "道", "好", "[SEP]"]
+    assert tokenizer.encode("a", "b").type_ids[-1] == 1
+    assert [tokenizer.id_to_token(index) for index in range(5)] == list(SPECIAL_TOKENS)
+
+
+def test_long_texts_are_learned_from_to_their_end() -> None:
+    tokenizer = train_wordpiece(TEXTS, 200)
+    portions = encode_in_portions(tokenizer, ["red " * 30], 12)
+    assert [len(portion) for portion in portions] == [12, 12, 12]
+    assert {(portion[0], portion[-1]) for portion in portions} == {(2, 3)}
+
+
+def trained(quiet: Progress, config: PretrainConfig) -> dict[str, float]:
+    tokenizer = train_wordpiece(TEXTS, 200)
+    size = EncoderConfig(
+        tokenizer.get_vocab_size(),
+        hidden_size=32,
+        layers=1,
+        heads=2,
+        feed_forward_size=64,
+        max_positions=16,
+        dropout=0.0,
+    )
+    result = pretrain(
+        encode_in_portions(tokenizer, TEXTS, 16),
+        size,
+        config,
+        quiet,
+        "new",
+        mask_id=tokenizer.token_to_id(MASK),
+        special_ids=[tokenizer.token_to_id(token) for token in SPECIAL_TOKENS],
+    )
+    return result.metrics
+
+
+def test_masked_language_model_learns_what_stands_where(quiet: Progress) -> None:
+    few, many = (
+        trained(quiet, PretrainConfig(epochs=epochs, batch_tokens=256, learning_rate=3e-3))
+        for epochs in (1, 25)
+    )
+    assert many["dev_loss"] < few["dev_loss"] / 2
+    # "the", "is" and "near the" can be known; adjectives and nouns only guessed.
+    assert many["dev_right"] > 0.5
+
+
+def test_autoencoder_rebuilds_a_sentence_from_its_own_vector_only(quiet: Progress) -> None:
+    config = PretrainConfig("autoencoder", epochs=40, batch_tokens=256, learning_rate=3e-3)
+    metrics = trained(quiet, config)
+    assert metrics["dev_right"] > metrics["dev_right_with_vectors_of_others"] + 0.1
+
+
+def test_unknown_objective_or_pooling_is_refused() -> None:
+    with pytest.raises(InvalidField, match="mlm or autoencoder"):
+        read_choices("gpt", "mean")
+    with pytest.raises(InvalidField, match="mean or cls"):
+        read_choices("mlm", "max")
+
+
+def command(folder: Path, output: str, *more: str) -> list[str]:
+    data = folder / "texts.txt"
+    data.write_text("\n".join(TEXTS), encoding="utf-8")
+    return [
+        *["pretrain", "new", "--data", str(data), "--output", str(folder / output)],
+        *["--vocabulary-size", "200", "--hidden-size", "16", "--layers", "2", "--heads", "2"],
+        *["--max-tokens", "16", "--batch-tokens", "256", "--epochs", "3", *more],
+    ]
+
+
+def test_encoder_from_nothing_is_read_by_transformers_and_by_us(tmp_path: Path) -> None:
+    import transformers
+
+    result = CliRunner().invoke(cli.app, command(tmp_path, "out"), catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    folder = tmp_path / "out" / "new"
+    ours = load_checkpoint(str(folder))
+    theirs = transformers.BertModel.from_pretrained(folder, add_pooling_layer=False).eval()
+    ids = [2, 7, 9, 11, 3]
+    with torch.inference_mode():
+        expected = theirs(torch.tensor([ids])).last_hidden_state[0]
+        assert torch.allclose(ours.encoder(*packed_tensors([ids])), expected, atol=1e-5)
+    assert (ours.pooling, ours.normalize, ours.max_tokens) == ("mean", True, 16)
+    assert not (tmp_path / "out" / ".training" / "new").exists()
+
+
+def test_too_few_texts_are_refused(tmp_path: Path) -> None:
+    arguments = command(tmp_path, "out")
+    (tmp_path / "texts.txt").write_text("one text\nand another\n", encoding="utf-8")
+    with pytest.raises(DatasetInvalid, match="2 different texts are too few"):
+        CliRunner().invoke(cli.app, arguments, catch_exceptions=False)
+
+
+def test_killed_pretraining_goes_on_to_the_same_weights(tmp_path: Path) -> None:
+    whole = CliRunner().invoke(cli.app, command(tmp_path, "whole"), catch_exceptions=False)
+    assert whole.exit_code == 0, whole.output
+    killed = command(tmp_path, "killed", "--save-every-s", "0")
+    kill_on_its_way(killed)
+    assert (tmp_path / "killed" / ".training" / "new" / "state.json").is_file()
+    again = CliRunner().invoke(cli.app, killed, catch_exceptions=False)
+    assert again.exit_code == 0, again.output
+    first, second = (
+        load_file(tmp_path / name / "new" / "model.safetensors") for name in ("whole", "killed")
+    )
+    assert first.keys() == second.keys()
+    for name, weights in first.items():
+        assert np.array_equal(weights.numpy(), second[name].numpy()), name

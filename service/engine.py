@@ -18,9 +18,10 @@ from service.errors import (
     InvalidDimensions,
     TextTooLong,
     TooManyTexts,
+    WrongTask,
 )
 from service.metrics import Metrics
-from service.runtime.outputs import softmax, truncate_dimensions
+from service.runtime.outputs import label_scores, truncate_dimensions
 from service.runtime.tokenizer import Tokenized, Tokenizer
 from service.settings import Settings
 from service.store.manifest import Manifest
@@ -63,6 +64,9 @@ class Engine:
         self._pool = pool
         self._metrics = metrics
         self._settings = settings
+        self._prompt = manifest.prompt
+        (alone,) = tokenizer.encode([self._prompt])
+        self._prompt_ids = alone.token_ids
 
     @property
     def name(self) -> str:
@@ -86,9 +90,13 @@ class Engine:
     ) -> Answer:
         """One vector a text, [n, dimensions or width] float32.
 
+        The manifest's default prompt, if it has one, is put before each text, as
+        sentence-transformers does; its tokens count.
+
         Raises:
             InvalidDimensions: more dimensions than the model has.
             InvalidRequest: a text is blank or too long, or there are none or too many.
+            WrongTask: the model reads pairs of texts.
             Overloaded, DeadlineExceeded, ShuttingDown: try again later.
             InferenceFailed: the model failed on a text.
         """
@@ -105,11 +113,12 @@ class Engine:
     async def classify(
         self, texts: Sequence[str], priority: Priority = Priority.INTERACTIVE
     ) -> Answer:
-        """One probability a label, [n, labels] float32; each row sums to 1. Raises as `embed`."""
+        """One score a label, [n, labels] float32, as `label_scores` says. Raises as `embed`."""
         answer = await self._encode(texts, priority)
-        scores = softmax(answer.rows)
-        for winner in scores.argmax(axis=-1).tolist():
-            self._metrics.predictions.labels(self.name, self.manifest.labels[winner]).inc()
+        scores = label_scores(answer.rows, self.manifest.problem_type)
+        if self.manifest.problem_type == "single_label":
+            for winner in scores.argmax(axis=-1).tolist():
+                self._metrics.predictions.labels(self.name, self.manifest.labels[winner]).inc()
         return Answer(scores, answer.tokens, answer.truncated)
 
     def start(self) -> None:
@@ -122,6 +131,7 @@ class Engine:
 
     async def _encode(self, texts: Sequence[str], priority: Priority) -> Answer:
         self._check(texts)
+        texts = [self._prompt + text for text in texts] if self._prompt else texts
         timeout_s = self._settings.request_timeout_s
         deadline_s = time.perf_counter() + timeout_s
         try:
@@ -151,13 +161,19 @@ class Engine:
                     self._batcher.admit(len(texts))
                     tokenized += await self._pool.run_aside(self._tokenizer.encode, portion)
         for index, text in enumerate(tokenized):
-            if text.blank:
+            if text.blank or text.token_ids == self._prompt_ids:
                 raise BlankText(
                     "the text has nothing that the model's tokenizer keeps", param=f"input[{index}]"
                 )
         return tokenized
 
     def _check(self, texts: Sequence[str]) -> None:
+        if self.manifest.pair_separator_id is not None:
+            raise WrongTask(
+                f"model {self.name!r} judges two texts together, and this route takes single "
+                "texts: ask another model",
+                param="model",
+            )
         if not texts:
             raise EmptyInput("input is empty: send at least one text", param="input")
         most = self._settings.max_texts_per_request

@@ -109,7 +109,11 @@ def load_engine(
             f"ENCSERVE_MAX_QUEUE_TOKENS is {settings.max_queue_tokens}, less than the "
             f"{manifest.max_tokens} tokens of one long text of model {manifest.name!r}"
         )
-    tokenizer = Tokenizer(plan.model.file(TOKENIZER_FILE), manifest.max_tokens)
+    tokenizer = Tokenizer(
+        plan.model.file(TOKENIZER_FILE),
+        manifest.max_tokens,
+        pairs=manifest.pair_separator_id is not None,
+    )
     encoder = _open(plan, settings, tokenizer, plan.shape.threads)
     batcher: Batcher[FloatArray] = Batcher(
         encoder,

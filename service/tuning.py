@@ -107,7 +107,12 @@ def measure(
     candidates = list(shapes(available_cpus()))
     encoder = ENCODERS[manifest.layout]
     encoders = {
-        threads: encoder(open_session(file, threads=threads), manifest.output, manifest.width)
+        threads: encoder(
+            open_session(file, threads=threads),
+            manifest.output,
+            manifest.width,
+            manifest.pair_separator_id,
+        )
         for threads in {shape.threads for shape in candidates}
     }
     texts = _texts(Tokenizer(model.file(TOKENIZER_FILE), manifest.max_tokens), manifest.max_tokens)

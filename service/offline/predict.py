@@ -39,8 +39,8 @@ class Predictor:
         )
 
     def tokenize(self, inputs: Sequence[Input]) -> list[Tokenized]:
-        """All of `inputs` are texts, or all are pairs, as the model reads them."""
-        texts = [entry for entry in inputs if isinstance(entry, str)]
+        """All of `inputs` are texts, or all are pairs; the prompt is put before texts as served."""
+        texts = [self.fields.prompt + entry for entry in inputs if isinstance(entry, str)]
         pairs = [entry for entry in inputs if not isinstance(entry, str)]
         return self.tokenizer.encode(texts) if texts else self.tokenizer.encode_pairs(pairs)
 

@@ -121,6 +121,11 @@ class ManifestFields(_Frozen):
     metrics: dict[str, float] = {}
     provenance: Provenance
 
+    @property
+    def prompt(self) -> str:
+        """What is put before each text; empty where no prompt is the default."""
+        return "" if self.default_prompt is None else self.prompts[self.default_prompt]
+
     @model_validator(mode="after")
     def _agree(self) -> Self:
         if self.default_variant not in self.variants:

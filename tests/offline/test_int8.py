@@ -14,7 +14,7 @@ from service import cli
 from service.errors import DatasetInvalid
 from service.offline import variants
 from service.offline.checkpoints import Checkpoint
-from service.offline.corpus import Example, ScoredPair, read_scored_pairs
+from service.offline.data import Example, ScoredPair
 from service.offline.encoder import Encoder
 from service.offline.export import MODEL_FILE, export_onnx, publish_embedding
 from service.offline.gate import (
@@ -28,6 +28,7 @@ from service.offline.gate import (
 from service.offline.heads import ClassificationModel, EmbeddingModel, Pooling, TaskModel
 from service.offline.progress import Progress
 from service.offline.quantize import WEIGHT_MAX, quantize
+from service.offline.reading import read_scored_pairs
 from service.runtime.session import PackedEncoder, open_session
 from service.store.repository import ModelRepository, verify
 from tests.conftest import SENTENCES, only_fp32, tiny_checkpoint

@@ -101,14 +101,13 @@ def _finish(ready: ReadyMade, answers: FloatArray) -> dict[str, Any]:
             f"the graph answers shape {answers.shape} to two texts, and config.json names {labels} "
             "labels: name each logit in id2label"
         )
-    end.finish("logits", labels)
-    return ready.use.fields() | {"output": "logits", "width": labels}
+    return ready.use.fields() | {"output": end.finish("logits", labels), "width": labels}
 
 
 def _finish_embedding(end: GraphEnd, use: EmbeddingUse, answers: FloatArray) -> dict[str, Any]:
     if answers.ndim not in (2, 3):
         raise CheckpointInvalid(f"the graph answers shape {answers.shape}, which is no embedding")
-    stated = use.fields() | {"output": "embedding", "width": answers.shape[-1]}
+    stated = use.fields() | {"width": answers.shape[-1]}
     if answers.ndim == 3:
         end.pool(use.pooling)
         if use.projection is not None:
@@ -121,8 +120,7 @@ def _finish_embedding(end: GraphEnd, use: EmbeddingUse, answers: FloatArray) -> 
         stated["normalized"] = use.normalize or bool(is_unit)
     if use.normalize:
         end.normalize()
-    end.finish("embedding", stated["width"])
-    return stated
+    return stated | {"output": end.finish("embedding", stated["width"])}
 
 
 def _try_out(file: Path, ready: ReadyMade, fields: dict[str, Any]) -> float:

@@ -62,6 +62,8 @@ def classifier_use(
     """
     labels = _labels(config)
     cross_encoder = _cross_encoder_settings(folder, config)
+    if cross_encoder.get("default_prompt_name"):
+        raise CheckpointInvalid(f"{folder} puts a prompt before pairs, which is not done here")
     reads_pairs = bool(cross_encoder) or len(labels) == 1 if pairs is None else pairs
     return ClassifierUse(labels, _problem_type(config, labels, cross_encoder), reads_pairs)
 

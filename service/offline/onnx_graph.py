@@ -70,16 +70,19 @@ class GraphEnd:
         least = self._constant("least", np.array(_LEAST_NORM, dtype=np.float32))
         self._end = self._add("Div", [self._end, self._add("Max", [norm, least])])
 
-    def finish(self, name: str, width: int) -> None:
-        """Make what the last step made the graph's one output, [texts, width] float32."""
-        if self._end != name:
-            if name in self._names:
-                raise CheckpointInvalid(f"the graph uses the name {name!r} for something else")
+    def finish(self, name: str, width: int) -> str:
+        """Make what the last step made the graph's one output, [texts, width] float32.
+
+        Returns its name: `name`, unless the graph uses that for something else.
+        """
+        if name not in self._names:
             self._graph.node.append(helper.make_node("Identity", [self._end], [name]))
+            self._end = name
         del self._graph.output[:]
         self._graph.output.append(
-            helper.make_tensor_value_info(name, TensorProto.FLOAT, ["texts", width])
+            helper.make_tensor_value_info(self._end, TensorProto.FLOAT, ["texts", width])
         )
+        return self._end
 
     def _add(self, operator: str, inputs: Sequence[str], **attributes: int) -> str:
         if self._opset < LEAST_OPSET:

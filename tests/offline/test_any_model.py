@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from tokenizers import processors
 from typer.testing import CliRunner
 
-from service import cli
+from service import cli, tuning
 from service.engine import Engine
 from service.errors import BlankText, CheckpointInvalid, InvalidField, ParityFailed, WrongTask
 from service.loading import load_engines
@@ -303,6 +303,12 @@ def test_model_of_pairs_refuses_single_texts(base: Path) -> None:
         served(export(base), lambda engine: engine.classify(TEXTS))
 
 
+def test_model_of_pairs_is_tuned(base: Path) -> None:
+    save(base, cross_encoder())
+    measured = tuning.measure(export(base), "fp32", seconds=0.1, advance=lambda note: None)
+    assert min(one.tokens_per_s for one in measured) > 0
+
+
 def dense(base: Path, activation: str, **changes: Any) -> torch.nn.Linear:
     """A Dense step behind the pooling."""
     layer = torch.nn.Linear(16, 6)
@@ -426,6 +432,13 @@ CLASSIFIER_DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
         "'ranking'",
     ),
     "no separator": (without_separators, "--no-pairs"),
+    "a prompt before pairs": (
+        lambda base: write(
+            base / "config_sentence_transformers.json",
+            {"model_type": "CrossEncoder", "default_prompt_name": "q", "prompts": {"q": "Is it? "}},
+        ),
+        "a prompt before pairs",
+    ),
 }
 
 

@@ -14,8 +14,8 @@ from torch.nn import functional
 
 from service.offline.checkpoints import load_checkpoint, load_encoder
 from service.offline.encoder import Encoder, EncoderConfig
-from service.offline.finetune import packed_tensors
 from service.offline.heads import ClassificationModel, EmbeddingModel
+from service.offline.training.batches import packed_tensors
 from tests.conftest import tiny_checkpoint
 
 Texts = list[list[int]]
@@ -163,3 +163,23 @@ def test_first_vectors_are_those_of_the_whole_encoder(tmp_path: Path) -> None:
         whole = encoder(*tensors)[tensors[2][:, 0]]
         first = encoder.first(*tensors)
     torch.testing.assert_close(first, whole, atol=1e-6, rtol=0)
+
+
+def test_temperature_is_divided_by_and_may_be_set_later(tmp_path: Path) -> None:
+    encoder = tiny_checkpoint(tmp_path).encoder
+    model = ClassificationModel(encoder, "cls", labels=3).eval()
+    tensors = packed_tensors(random_texts([9, 3], encoder.config.vocabulary_size))
+    with torch.inference_mode():
+        plain = model(*tensors)
+        model.set_temperature(4.0)
+        torch.testing.assert_close(model(*tensors), plain / 4)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_segments_of_a_pair_reach_the_head(tmp_path: Path, pooling: Any) -> None:
+    encoder = tiny_checkpoint(tmp_path).encoder
+    model = ClassificationModel(encoder, pooling, labels=3).eval()
+    pair = [[5, 6, 3, 7, 8, 3]]
+    with torch.inference_mode():
+        difference = (model(*packed_tensors(pair, 3)) - model(*packed_tensors(pair))).abs().max()
+    assert difference > 1e-4

@@ -168,7 +168,7 @@ def _inputs(transformer: Any, tokenizer_file: Path) -> tuple[str, ...]:
 
 def _positions(transformer: Any) -> int | None:
     """How many tokens have a position; None where any number has."""
-    positions = getattr(transformer.config, "max_position_embeddings", None)
+    positions = getattr(transformer.config, "max_position_embeddings", None) or 0
     tables = (
         module
         for name, module in transformer.named_modules()
@@ -176,7 +176,7 @@ def _positions(transformer: Any) -> int | None:
     )
     # Families that count from the padding id leave the rows up to it unused.
     unused = [table.padding_idx + 1 for table in tables if table.padding_idx is not None]
-    return positions - max(unused, default=0) if positions else None
+    return positions - max(unused, default=0) if positions > 0 else None
 
 
 def _pooled(hidden: Tensor, mask: Tensor, use: EmbeddingUse) -> Tensor:

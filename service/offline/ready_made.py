@@ -151,8 +151,9 @@ def _output(model: ModelProto, *, classifies: bool) -> str:
 
 
 def _positions(config: Mapping[str, Any]) -> int | None:
-    positions = config.get("max_position_embeddings")
-    if positions is None:
+    """How many tokens have a position; None where any number has, which some write as -1."""
+    positions = int(config.get("max_position_embeddings") or 0)
+    if positions < 1:
         return None
     counts = config.get("model_type") in _COUNT_FROM_PADDING
-    return int(positions) - (int(config.get("pad_token_id") or 0) + 1 if counts else 0)
+    return positions - (int(config.get("pad_token_id") or 0) + 1 if counts else 0)

@@ -206,6 +206,10 @@ OTHERS: dict[str, Callable[[], Any]] = {
             pad_token_id=0,
         )
     ),
+    "nomic-bert": lambda: T.NomicBertModel(T.NomicBertConfig(**SIZES)),
+    "xlnet": lambda: T.XLNetModel(
+        T.XLNetConfig(vocab_size=SIZES["vocab_size"], d_model=16, n_layer=2, n_head=2, d_inner=24)
+    ),
     "bert with another activation": lambda: T.BertModel(bert(hidden_act="relu")),
 }
 
@@ -216,6 +220,8 @@ def test_other_encoder_answers_as_transformers_does_alone_and_in_company(
 ) -> None:
     reference = save(base, OTHERS[family]())
     sentence_transformers_files(base, "Normalize")
+    # XLNet's config knows no longest text.
+    write(base / "tokenizer_config.json", {"model_max_length": 38})
     model = export(base)
     manifest = model.manifest
     assert (manifest.task, manifest.layout, manifest.width) == ("embedding", "padded", 16)
@@ -347,6 +353,13 @@ def test_longest_input_can_be_cut_shorter_and_not_made_longer(base: Path) -> Non
     assert export(base, "--max-tokens", "12").manifest.max_tokens == 12
     with pytest.raises(CheckpointInvalid, match="40 positions"):
         export(base, "--max-tokens", "41")
+
+
+def test_model_that_says_no_longest_input_needs_a_word(base: Path) -> None:
+    save(base, OTHERS["xlnet"]())
+    with pytest.raises(CheckpointInvalid, match="--max-tokens"):
+        export(base)
+    assert export(base, "--max-tokens", "20").manifest.max_tokens == 20
 
 
 def pooling_of(mode: str) -> Callable[[Path], None]:

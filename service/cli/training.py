@@ -93,7 +93,7 @@ def finetune(
     processes share the work: `accelerate launch --module service.cli finetune ...`.
     """
     progress = workshop()
-    from service.offline import bootstrap as making
+    from service.offline import making
     from service.offline.checkpoints import DEFAULT_BASE
     from service.offline.evaluation.fairness import read_fairness_pairs
     from service.offline.finetune import FinetuneConfig
@@ -163,7 +163,7 @@ def train_embedding(
 ) -> None:
     """Train an encoder's vectors on pairs of texts, export, prove equal, measure, publish."""
     progress = workshop()
-    from service.offline import bootstrap as making
+    from service.offline import making
     from service.offline.checkpoints import DEFAULT_BASE
     from service.offline.embedding_training import EmbeddingConfig, read_objective
 
@@ -214,6 +214,9 @@ def pretrain(
     output: Annotated[
         Path, typer.Option(help="Folder that the encoder's folder is written to.")
     ] = Path("checkpoints"),
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="A tokenizer.json to use instead of learning one.")
+    ] = None,
     objective: Annotated[str, typer.Option(help="mlm or autoencoder.")] = "mlm",
     pooling: Annotated[str, typer.Option(help="mean or cls.")] = "mean",
     vocabulary_size: Annotated[int, typer.Option(min=100, help="Pieces of words.")] = 8000,
@@ -268,6 +271,7 @@ def pretrain(
         exclude=exclude or [],
         size=size,
         config=config,
+        tokenizer_file=tokenizer,
         save_every_s=save_every_s,
     )
 

@@ -117,13 +117,17 @@ def train_embedding(
     """
     torch.manual_seed(config.seed)
     accelerator = start_accelerator()
-    model = EmbeddingModel(checkpoint.encoder, checkpoint.pooling, normalize=checkpoint.normalize)
+    model = EmbeddingModel(
+        checkpoint.encoder,
+        checkpoint.pooling,
+        normalize=checkpoint.normalize,
+        projection=checkpoint.projection,
+    )
     _check(config, model.width, train)
     if config.freeze_embeddings:
         freeze([model.encoder.embeddings])
-    low, high = _range(train)
-    tokenizer = Tokenizer(checkpoint.tokenizer_file, checkpoint.max_tokens)
-    learned, looked_at = (_tokenize(tokenizer, pairs, low, high) for pairs in (train, dev))
+    read = _Reader(checkpoint, train)
+    learned, looked_at = read(train), read(dev)
     optimizer = adamw(
         model,
         learning_rate=config.learning_rate,
@@ -235,18 +239,29 @@ def _check(config: EmbeddingConfig, width: int, train: Sequence[ScoredPair]) -> 
         )
 
 
-def _range(pairs: Sequence[ScoredPair]) -> tuple[float, float]:
-    scores = [pair.score for pair in pairs]
-    return min(scores), max(scores)
+class _Reader:
+    """Pairs to scores and token ids, with the prompt that the served model puts before texts."""
 
+    def __init__(self, checkpoint: Checkpoint, train: Sequence[ScoredPair]) -> None:
+        self._tokenizer = Tokenizer(checkpoint.tokenizer_file, checkpoint.max_tokens)
+        default = checkpoint.default_prompt
+        self._prompt = "" if default is None else checkpoint.prompts[default]
+        scores = [pair.score for pair in train]
+        self._low, self._high = min(scores), max(scores)
 
-def _tokenize(tokenizer: Tokenizer, pairs: Sequence[ScoredPair], low: float, high: float) -> _Pairs:
-    firsts, seconds = (
-        [entry.token_ids for entry in tokenizer.encode(texts)]
-        for texts in ([pair.first for pair in pairs], [pair.second for pair in pairs])
-    )
-    scores = torch.tensor([pair.score for pair in pairs], dtype=torch.float32)
-    return _Pairs(firsts, seconds, (scores - low) / (high - low or 1.0))
+    def __call__(self, pairs: Sequence[ScoredPair]) -> _Pairs:
+        scores = torch.tensor([pair.score for pair in pairs], dtype=torch.float32)
+        return _Pairs(
+            self._ids([pair.first for pair in pairs]),
+            self._ids([pair.second for pair in pairs]),
+            (scores - self._low) / (self._high - self._low or 1.0),
+        )
+
+    def _ids(self, texts: Sequence[str]) -> list[list[int]]:
+        return [
+            entry.token_ids
+            for entry in self._tokenizer.encode([self._prompt + text for text in texts])
+        ]
 
 
 @torch.inference_mode()

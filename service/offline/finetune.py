@@ -75,7 +75,7 @@ class Finetuned:
     """The trained model and how its dev split went.
 
     metrics: the best look at the dev split, texts a second and the like.
-    dev_logits: [n, labels] float32, in the order of the dev examples.
+    held_out_logits: [n, labels] float32, of the dev examples, then of the unseen ones.
     separator_id: ends the first text of a pair; None if it reads single texts.
     """
 
@@ -83,7 +83,7 @@ class Finetuned:
     labels: tuple[str, ...]
     metrics: dict[str, float]
     history: tuple[dict[str, float], ...]
-    dev_logits: FloatArray
+    held_out_logits: FloatArray
     separator_id: int | None
 
 
@@ -108,6 +108,7 @@ def finetune(
     progress: Progress,
     name: str,
     *,
+    unseen: Sequence[Example] = (),
     state_folder: Path | None = None,
     save_every_s: float = 60.0,
 ) -> Finetuned:
@@ -120,6 +121,7 @@ def finetune(
     Args:
         train, dev: share no text; all texts, or all pairs.
         labels: in the order of the logits; for regression, the one name of the number.
+        unseen: looked at by nothing in training; answered at the end.
     """
     torch.manual_seed(config.seed)
     accelerator = start_accelerator()
@@ -201,7 +203,8 @@ def finetune(
     assert best is not None
     model.load_state_dict(best)
     merge_lora(model.encoder)
-    dev_logits = _rescaled(_logits(model, looked_at, read), mean, deviation)
+    held_out = read([*dev, *unseen], labels)
+    held_out_logits = _rescaled(_logits(model, held_out, read), mean, deviation)
     if deviation:
         _restore_scale(model, mean, deviation)
     best_look = next(row for row in history if row["step"] == done.best_step)
@@ -212,7 +215,7 @@ def finetune(
     if accelerator.is_main_process:
         folder.clear()
     return Finetuned(
-        model.cpu().eval(), labels, metrics, tuple(history), dev_logits, read.separator_id
+        model.cpu().eval(), labels, metrics, tuple(history), held_out_logits, read.separator_id
     )
 
 

@@ -39,10 +39,15 @@ def pooled(
     if pooling == "cls" and encoder.config.layers > 1:
         return encoder.first(input_ids, position_ids, pad_index, unpad_index, token_type_ids)
     hidden: Tensor = encoder(input_ids, position_ids, pad_index, unpad_index, token_type_ids)
+    return pool(hidden, pooling, pad_index)
+
+
+def pool(hidden: Tensor, pooling: Pooling, pad_index: Tensor) -> Tensor:
+    """One vector a text from one a token: [t, d] -> [n, d]."""
     if pooling == "cls":
         return hidden[pad_index[:, 0]]
     block = append_zero_row(hidden)[pad_index]  # [n, l, d]
-    lengths = (1.0 - padding_mask(pad_index, input_ids)).sum(dim=1, keepdim=True)
+    lengths = (1.0 - padding_mask(pad_index, hidden)).sum(dim=1, keepdim=True)
     return block.sum(dim=1) / lengths
 
 

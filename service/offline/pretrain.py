@@ -4,40 +4,30 @@ Both hide tokens and learn to name them. `mlm` (Devlin et al., 2019, arXiv:1810.
 answer off the hidden token's own vector. `autoencoder` adds a decoder of one block that sees the
 text with most tokens hidden and, in place of its first token, nothing but the encoder's one pooled
 vector (Xiao et al., 2022, arXiv:2205.12035): what the vector does not say cannot be rebuilt.
-t tokens, n texts, d the hidden size, h hidden tokens.
 """
 
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import cast, get_args
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
 from service.errors import InvalidField
-from service.offline.encoder import (
-    Block,
-    Encoder,
-    EncoderConfig,
-    append_zero_row,
-    padding_mask,
-)
-from service.offline.heads import Pooling
+from service.offline.encoder import Encoder, EncoderConfig
+from service.offline.heads import Pooling, pool
+from service.offline.masked_model import NOT_HIDDEN, Objective, PretrainingModel
 from service.offline.progress import Progress
 from service.offline.training.batches import packed_tensors, plan_epoch, share_of
 from service.offline.training.optimization import adamw, set_rate, trainable, warmup_then_decay
 from service.offline.training.processes import seed_step, start_accelerator
 from service.offline.training.state import Progressed, TrainingFolder, fingerprint_of
 
-Objective = Literal["mlm", "autoencoder"]
-
 # Of the tokens to be named, this many are shown as the mask and as a random token; the rest as is.
 SHOWN_AS_MASK, SHOWN_AS_RANDOM = 0.8, 0.1
-NOT_HIDDEN = -100
 MEASURE_TEXTS = 512
 
 
@@ -69,82 +59,6 @@ class Pretrained:
 
     encoder: Encoder
     metrics: dict[str, float]
-
-
-class TokenNamer(nn.Module):
-    """Vectors to logits over the vocabulary, whose weights are the token embeddings: -> [h, v]."""
-
-    def __init__(self, encoder: Encoder) -> None:
-        super().__init__()
-        config = encoder.config
-        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
-        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.bias = nn.Parameter(torch.zeros(config.vocabulary_size))
-
-    def forward(self, vectors: Tensor, token_vectors: Tensor) -> Tensor:
-        hidden = self.norm(functional.gelu(self.dense(vectors)))
-        return functional.linear(hidden, token_vectors, self.bias)
-
-
-class PretrainingModel(nn.Module):
-    """The encoder with what stands on it while it learns; only the encoder is kept."""
-
-    def __init__(self, encoder: Encoder, objective: Objective, pooling: Pooling) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.pooling = pooling
-        self.namer = TokenNamer(encoder)
-        self.decoder = Block(encoder.config) if objective == "autoencoder" else None
-
-    def forward(
-        self,
-        seen: Tensor,
-        targets: Tensor,
-        decoder_seen: Tensor,
-        decoder_targets: Tensor,
-        position_ids: Tensor,
-        pad_index: Tensor,
-        unpad_index: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        """The loss, and the share of hidden tokens named right (by the decoder, if there is one).
-
-        Args:
-            seen: [t] int64, what the encoder reads. targets: [t] int64, the hidden tokens, else
-                `NOT_HIDDEN`. decoder_seen, decoder_targets: the same of the decoder.
-        """
-        hidden = self.encoder(seen, position_ids, pad_index, unpad_index)
-        loss, right = self._name(hidden, targets)
-        if self.decoder is None:
-            return loss, right
-        vectors = pool(hidden, self.pooling, pad_index)
-        rebuilt, right = self._name(
-            self.rebuild(vectors, decoder_seen, position_ids, pad_index, unpad_index),
-            decoder_targets,
-        )
-        return loss + rebuilt, right
-
-    def rebuild(
-        self,
-        vectors: Tensor,
-        seen: Tensor,
-        position_ids: Tensor,
-        pad_index: Tensor,
-        unpad_index: Tensor,
-    ) -> Tensor:
-        """The decoder's vectors, [t, d], from one vector a text, [n, d], and the tokens it sees."""
-        assert self.decoder is not None
-        hidden = self.encoder.embeddings(seen, position_ids, None)
-        hidden = hidden.index_copy(0, pad_index[:, 0], vectors.to(hidden.dtype))
-        bias = padding_mask(pad_index, seen) * torch.finfo(hidden.dtype).min
-        decoded: Tensor = self.decoder(hidden, pad_index, unpad_index, bias[:, None, None, :])
-        return decoded
-
-    def _name(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        rows = (targets != NOT_HIDDEN).nonzero().squeeze(1)
-        logits = self.namer(hidden[rows], self.encoder.embeddings.token.weight)
-        wanted = targets[rows]
-        right = (logits.argmax(dim=-1) == wanted).float().mean()
-        return functional.cross_entropy(logits.float(), wanted), right
 
 
 def read_choices(objective: str, pooling: str) -> tuple[Objective, Pooling]:
@@ -293,15 +207,8 @@ def _right_with_vectors_of_others(model: PretrainingModel, batch: tuple[Tensor, 
     hidden = model.encoder(seen, position_ids, pad_index, unpad_index)
     vectors = pool(hidden, model.pooling, pad_index).roll(1, dims=0)
     rebuilt = model.rebuild(vectors, decoder_seen, position_ids, pad_index, unpad_index)
-    return model._name(rebuilt, decoder_targets)[1]
+    return model.name(rebuilt, decoder_targets)[1]
 
 
 def _mean(values: Sequence[Tensor]) -> float:
     return float(torch.stack(list(values)).mean()) if values else 0.0
-
-
-def pool(hidden: Tensor, pooling: Pooling, pad_index: Tensor) -> Tensor:
-    if pooling == "cls":
-        return hidden[pad_index[:, 0]]
-    lengths = (pad_index != hidden.shape[0]).sum(dim=1, keepdim=True)
-    return append_zero_row(hidden)[pad_index].sum(dim=1) / lengths

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from tokenizers import Tokenizer
+
 from service.errors import DatasetInvalid
 from service.offline.encoder import EncoderConfig
 from service.offline.pretrain import PretrainConfig, pretrain
@@ -11,8 +13,11 @@ from service.offline.progress import Progress
 from service.offline.reading import read_texts
 from service.offline.saving import save_checkpoint
 from service.offline.training.processes import end_processes, is_main_process
+from service.offline.training.state import fingerprint_of
 from service.offline.wordpiece import MASK, SPECIAL_TOKENS, encode_in_portions, train_wordpiece
+from service.store.repository import write_synced
 
+STATE_FOLDER = ".training"
 MIN_TEXTS = 100
 FINETUNING_DROPOUT = 0.1
 
@@ -27,6 +32,7 @@ def make_encoder(
     exclude: Sequence[str],
     size: EncoderConfig,
     config: PretrainConfig,
+    tokenizer_file: Path | None = None,
     save_every_s: float = 60.0,
 ) -> Path:
     """Train an encoder of `size` on the texts of `sources` and save it as `output`/`name`.
@@ -35,6 +41,9 @@ def make_encoder(
         columns: a file needs at least one of them; all that it has are read.
         exclude: files whose texts are left out wherever they stand.
         size: its `vocabulary_size` is an upper bound.
+        tokenizer_file: a `tokenizer.json` to use instead of learning one. With it the same seed
+            gives the same weights; learned anew, pieces that are as frequent as each other are
+            chosen between by chance.
 
     Raises:
         DatasetInvalid: a file cannot be read, or there are fewer than `MIN_TEXTS` texts.
@@ -43,7 +52,8 @@ def make_encoder(
     progress = progress if main else Progress.silent()
     texts = _texts(sources, columns, exclude)
     progress.say(f"{name}: {len(texts):,} different texts")
-    tokenizer = train_wordpiece(texts, size.vocabulary_size)
+    state_folder = output / STATE_FOLDER / name
+    tokenizer = _tokenizer(tokenizer_file or _kept(state_folder, texts, size), texts, size)
     ids = encode_in_portions(tokenizer, texts, size.max_positions)
     tokens = sum(map(len, ids))
     progress.say(f"{name}: {tokenizer.get_vocab_size():,} pieces of words, {tokens:,} tokens")
@@ -57,11 +67,12 @@ def make_encoder(
         name,
         mask_id=SPECIAL_TOKENS.index(MASK),
         special_ids=range(len(SPECIAL_TOKENS)),
-        state_folder=output / ".training" / name,
+        state_folder=state_folder,
         save_every_s=save_every_s,
     )
     end_processes()
     if main:
+        _kept(state_folder, texts, size).unlink(missing_ok=True)
         save_checkpoint(
             output / name,
             trained.encoder,
@@ -73,6 +84,22 @@ def make_encoder(
         measured = ", ".join(f"{key} {value:.3f}" for key, value in trained.metrics.items())
         progress.say(f"{name}: {measured}; saved to {output / name}")
     return output / name
+
+
+def _kept(state_folder: Path, texts: Sequence[str], size: EncoderConfig) -> Path:
+    """Where the tokenizer of these texts is kept, for a run that is killed and started again."""
+    digest = fingerprint_of(texts, size.vocabulary_size)[:16]
+    return state_folder.with_name(f"{state_folder.name}.{digest}.tokenizer.json")
+
+
+def _tokenizer(file: Path, texts: Sequence[str], size: EncoderConfig) -> Tokenizer:
+    """The tokenizer of `file`; where there is none, one is learned and kept there."""
+    if file.is_file():
+        return Tokenizer.from_file(str(file))
+    tokenizer = train_wordpiece(texts, size.vocabulary_size)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_synced(file, tokenizer.to_str().encode())
+    return tokenizer
 
 
 def _texts(sources: Sequence[str], columns: Sequence[str], exclude: Sequence[str]) -> list[str]:

@@ -1,40 +1,17 @@
 """One folder a version: metrics.json, pictures, MODEL_CARD.md, and all of it in report.html."""
 
-import base64
-import html
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from string import Template
 from typing import Any
 
-from service.offline.evaluation.evaluate import Evaluation, Mistake
+from service.offline.evaluation.evaluate import Evaluation
+from service.offline.evaluation.page import Section, Table, page_of
 from service.offline.evaluation.plots import plots_of
 from service.store.manifest import ManifestFields
 
 Facts = Mapping[str, Any]
-Table = tuple[Sequence[str], Sequence[Sequence[str]]]
-
-
-_PAGE = Template(
-    """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>$title</title>
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<style>
-:root { color-scheme: light dark; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2rem; }
-table { border-collapse: collapse; margin: .5rem 0; display: block; overflow-x: auto; }
-th, td { border-bottom: 1px solid #8886; padding: .25rem .75rem; text-align: left; }
-td.n { text-align: right; font-variant-numeric: tabular-nums; }
-figure { display: inline-block; margin: .5rem; background: #fff; border-radius: 6px; }
-img { display: block; max-width: 100%; }
-</style></head><body>
-$body
-</body></html>
-"""
-)
 
 
 def write_report(
@@ -54,13 +31,11 @@ def write_report(
         (folder / file).write_bytes(png)
     sections = list(_sections(fields, evaluation, training))
     (folder / "MODEL_CARD.md").write_text(_card(name, sections), encoding="utf-8")
-    page = _html(name, sections, pictures, evaluation.mistakes)
+    page = page_of(name, sections, pictures, evaluation.mistakes)
     (folder / "report.html").write_text(page, encoding="utf-8")
 
 
-def _sections(
-    fields: ManifestFields, evaluation: Evaluation, training: Facts
-) -> Iterator[tuple[str, str, Table | None]]:
+def _sections(fields: ManifestFields, evaluation: Evaluation, training: Facts) -> Iterator[Section]:
     """Title, a sentence, and a table if there is one: the same for the card and the page."""
     yield "What it is", _what_it_is(fields), None
     if fields.task == "classification":
@@ -230,7 +205,7 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 or value == int(value or 0) else f"{value:.4f}"
 
 
-def _card(name: str, sections: Sequence[tuple[str, str, Table | None]]) -> str:
+def _card(name: str, sections: Sequence[Section]) -> str:
     parts = [f"# {name}"]
     for title, said, table in sections:
         parts += [f"## {title}", *([said] if said else []), *([_markdown(table)] if table else [])]
@@ -245,48 +220,6 @@ def _markdown(table: Table) -> str:
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
-
-
-def _html(
-    name: str,
-    sections: Sequence[tuple[str, str, Table | None]],
-    pictures: Mapping[str, bytes],
-    mistakes: Sequence[Mistake],
-) -> str:
-    parts = [f"<h1>{html.escape(name)}</h1>"]
-    for title, said, table in sections:
-        parts.append(f"<h2>{html.escape(title)}</h2>")
-        if said:
-            parts.append(f"<p>{html.escape(said)}</p>")
-        if table:
-            parts.append(_html_table(table))
-        if title == "How good it is":
-            parts += [_picture(file, png) for file, png in pictures.items()]
-    if mistakes:
-        rows = [[m.text, m.truth, m.given, f"{m.confidence:.3f}"] for m in mistakes]
-        parts.append("<h2>The mistakes it was surest of</h2>")
-        parts.append(_html_table((("text", "true", "given", "score"), rows)))
-    return _PAGE.substitute(title=html.escape(name), body="\n".join(parts))
-
-
-def _html_table(table: Table) -> str:
-    head, rows = table
-    lines = ["<table>"]
-    if any(head):
-        lines.append("<tr>" + "".join(f"<th>{html.escape(cell)}</th>" for cell in head) + "</tr>")
-    lines += ["<tr>" + "".join(_html_cell(cell) for cell in row) + "</tr>" for row in rows]
-    return "\n".join([*lines, "</table>"])
-
-
-def _html_cell(cell: str) -> str:
-    kind = ' class="n"' if cell[:1].isdigit() else ""
-    return f"<td{kind}>{html.escape(cell)}</td>"
-
-
-def _picture(file: str, png: bytes) -> str:
-    data = base64.b64encode(png).decode()
-    alt = file.removesuffix(".png")
-    return f'<figure><img alt="{alt}" src="data:image/png;base64,{data}"></figure>'
 
 
 def _json(value: object) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from service.offline.checkpoints import DEFAULT_BASE, load_checkpoint
-from service.offline.cleaning import clean, labels_of
+from service.offline.cleaning import clean, key_of, labels_of
 from service.offline.corpus import load_sentiment_corpus
 from service.offline.data import Example, ScoredPair, digest_of
 from service.offline.embedding_training import EmbeddingConfig, train_embedding
@@ -15,7 +15,7 @@ from service.offline.evaluation.evaluate import evaluate, evaluate_embedding
 from service.offline.evaluation.fairness import FairnessPair
 from service.offline.evaluation.report import write_report
 from service.offline.evaluation.targets import targets_of
-from service.offline.export import TrainingRecord, publish, publish_embedding
+from service.offline.export import TrainingRecord, publish
 from service.offline.finetune import FinetuneConfig, Finetuned, finetune
 from service.offline.gate import (
     Encode,
@@ -40,8 +40,8 @@ STATE_FOLDER = ".training"
 class Holding:
     """What is held out of training, and what it is used for.
 
-    dev_fraction: decides when to stop, and calibrates. test_fraction: measured for the report, seen
-        by nothing before.
+    dev_fraction: decides when to stop. test_fraction: measured for the report, seen by nothing
+        in training; both calibrate.
     wanted_precision: what the thresholds of the labels are to reach.
     test: measured instead of a part of the data; then also judges int8.
     fairness: pairs of texts that differ in a person only.
@@ -52,24 +52,6 @@ class Holding:
     wanted_precision: float = 0.9
     test: Sequence[Example] | None = None
     fairness: Sequence[FairnessPair] = field(default=())
-
-
-def make_embedding(
-    repository: ModelRepository,
-    name: str,
-    progress: Progress,
-    *,
-    base: str = DEFAULT_BASE,
-    pairs: Sequence[ScoredPair] | None = None,
-) -> PublishedModel:
-    """Export `base` as an embedding model and publish it as `name`.
-
-    Args:
-        pairs: decide whether int8 is good enough, instead of the project's own sentences.
-    """
-    sentences = [example.text for example in load_sentiment_corpus()]
-    judge = _pairs_judge(pairs) if pairs else None
-    return publish_embedding(repository, name, load_checkpoint(base), progress, sentences, judge)
 
 
 def make_classifier(
@@ -109,13 +91,14 @@ def make_classifier(
         config,
         progress if main else Progress.silent(),
         name,
+        unseen=test,
         state_folder=repository.root / STATE_FOLDER / name,
         save_every_s=save_every_s,
     )
     end_processes()
     if not main:
         return None
-    calibration = _calibrate(tuned, dev, config, holding)
+    calibration = _calibrate(tuned, [*dev, *test], config, holding)
     if calibration:
         tuned.model.set_temperature(calibration.temperature)
         progress.say(
@@ -126,7 +109,8 @@ def make_classifier(
     def judge(fp32: Encode, int8: Encode) -> Verdict:
         if holding.test and config.problem_type == "single_label":
             return compare_on_examples(fp32, int8, test, labels)
-        return compare_labels(fp32, int8, [example.input for example in (*dev, *test)])
+        held_out = [example.input for example in (*dev, *test)]
+        return compare_labels(fp32, int8, held_out, config.problem_type)
 
     def report(folder: Path, fields: ManifestFields) -> None:
         facts = _training_facts(config, tuned, train, dev, test, cleaned.dropped)
@@ -228,6 +212,8 @@ def _hold_out(
     examples: Sequence[Example], holding: Holding, config: FinetuneConfig
 ) -> tuple[list[Example], list[Example], Sequence[Example]]:
     if holding.test:
+        measured_on = {key_of(example) for example in holding.test}
+        examples = [example for example in examples if key_of(example) not in measured_on]
         train, dev = split(examples, config.problem_type, (holding.dev_fraction,), config.seed)
         return train, dev, holding.test
     fractions = (holding.dev_fraction, holding.test_fraction)
@@ -236,13 +222,13 @@ def _hold_out(
 
 
 def _calibrate(
-    tuned: Finetuned, dev: Sequence[Example], config: FinetuneConfig, holding: Holding
+    tuned: Finetuned, held_out: Sequence[Example], config: FinetuneConfig, holding: Holding
 ) -> Calibration | None:
     if config.problem_type == "regression":
         return None
     return calibrate(
-        tuned.dev_logits,
-        targets_of(dev, tuned.labels, config.problem_type),
+        tuned.held_out_logits,
+        targets_of(held_out, tuned.labels, config.problem_type),
         tuned.labels,
         config.problem_type,
         holding.wanted_precision,

@@ -1,12 +1,15 @@
 """What is mended in people's data, what is dropped and why, and what cannot be learned from."""
 
 import html
+import math
 import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from html.entities import html5
 from statistics import fmean
+from typing import cast
 
 from service.errors import DatasetInvalid
 from service.offline.data import Example, Label
@@ -17,15 +20,19 @@ MIN_TEXTS_PER_LABEL = 4
 # What was escaped once too often is unescaped as often, and what means itself is not unescaped on.
 MOST_ESCAPES = 2
 
-_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ufeff\u200b]")
+# The halves of characters among them: no tokenizer takes those.
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ufeff\u200b\ud800-\udfff]")
 _BLANKS = re.compile(r"\s+")
+# Only what ends in a semicolon: the `&copy=` of an address means itself.
+_ENTITY = re.compile(r"&(#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z]\w*);")
 
 
 @dataclass(frozen=True)
 class Cleaned:
     """What is left to learn from.
 
-    dropped: rows by the reason. changed: rows by what was mended in them.
+    rows: how many there were. dropped: rows by the reason, the commonest first. changed: rows by
+        what was mended in them.
     """
 
     examples: list[Example]
@@ -47,10 +54,10 @@ class Cleaned:
 
 
 def clean(examples: Sequence[Example], problem_type: ProblemType) -> Cleaned:
-    """Mend each text; drop what is empty, stands twice, or has two labels.
+    """Mend each text; drop what is empty, has no label, stands twice, or has two labels.
 
     Of the same text with different labels nothing is kept, as none of them is known to be right; of
-    different numbers, their mean.
+    different numbers, their mean. Texts are the same whatever their case and blanks, see `key_of`.
     """
     changed: Counter[str] = Counter()
     dropped: Counter[str] = Counter()
@@ -65,19 +72,25 @@ def clean(examples: Sequence[Example], problem_type: ProblemType) -> Cleaned:
             by_text[key_of(mended)].append(mended)
     kept = []
     for same in by_text.values():
-        labels = list(dict.fromkeys(example.label for example in same))
-        if len(labels) > 1 and problem_type != "regression":
+        if len({example.label for example in same}) == 1:
+            kept.append(same[0])
+        elif problem_type == "regression":
+            kept.append(replace(same[0], label=fmean(cast(float, e.label) for e in same)))
+            changed["different numbers, now their mean"] += 1
+        else:
             dropped["with conflicting labels"] += len(same)
             continue
         dropped["duplicates"] += len(same) - 1
-        kept.append(replace(same[0], label=_agreed(labels)))
-    return Cleaned(kept, len(examples), +dropped, dict(changed))
+    return Cleaned(kept, len(examples), dict((+dropped).most_common()), dict(changed))
 
 
 def key_of(example: Example) -> str:
-    """Examples with the same key are duplicates: neither case nor blanks make a difference."""
+    """Examples with the same key are duplicates: neither case nor blanks make a difference.
+
+    It is the same before and after cleaning.
+    """
     parts = [example.text] if example.pair is None else [example.text, example.pair]
-    return "\n".join(_BLANKS.sub(" ", part).strip().casefold() for part in parts)
+    return "\n".join(map(_comparable, parts))
 
 
 def labels_of(examples: Sequence[Example], problem_type: ProblemType) -> tuple[str, ...]:
@@ -109,36 +122,47 @@ def labels_of(examples: Sequence[Example], problem_type: ProblemType) -> tuple[s
 
 
 def _mend(example: Example, changed: Counter[str]) -> Example:
-    return replace(
-        example,
-        text=_mend_text(example.text, changed),
-        pair=None if example.pair is None else _mend_text(example.pair, changed),
-    )
+    text, kinds = _mend_text(example.text)
+    pair, more = (None, set[str]()) if example.pair is None else _mend_text(example.pair)
+    changed.update(sorted(kinds | more))
+    return replace(example, text=text, pair=pair)
 
 
-def _mend_text(text: str, changed: Counter[str]) -> str:
-    unescaped = text
-    for _ in range(MOST_ESCAPES):
-        unescaped = html.unescape(unescaped)
-    changed["HTML entities"] += unescaped != text
+def _mend_text(text: str) -> tuple[str, set[str]]:
+    """The text as it should be, and what there was to mend in it; blanks are not worth a word."""
+    unescaped = _unescape(text)
     plain = _CONTROL.sub("", unescaped)
-    changed["control characters"] += plain != unescaped
-    for kind in [kind for kind, count in changed.items() if not count]:
-        del changed[kind]
-    return _BLANKS.sub(" ", unicodedata.normalize("NFC", plain)).strip()
+    steps = {"HTML entities": unescaped != text, "control characters": plain != unescaped}
+    mended = _BLANKS.sub(" ", unicodedata.normalize("NFC", plain)).strip()
+    return mended, {kind for kind, done in steps.items() if done}
 
 
-def _agreed(labels: Sequence[Label]) -> Label:
-    numbers = [label for label in labels if isinstance(label, float | int)]
-    return fmean(numbers) if numbers else labels[0]
+def _unescape(text: str) -> str:
+    for _ in range(MOST_ESCAPES):
+        text = _ENTITY.sub(_character, text)
+    return text
+
+
+def _character(entity: re.Match[str]) -> str:
+    known = entity[1].startswith("#") or f"{entity[1]};" in html5
+    return html.unescape(entity[0]) if known else entity[0]
+
+
+def _comparable(text: str) -> str:
+    """Mended until there is nothing to mend, so that it does not matter where one starts."""
+    while (mended := _mend_text(text)[0]) != text:
+        text = mended
+    return text.casefold()
 
 
 def _names(label: Label) -> tuple[str, ...]:
     return label if isinstance(label, tuple) else (str(label),)
 
 
-def _by_value(label: str) -> tuple[int, float, str]:
+def _by_value(label: str) -> tuple[float, str]:
+    """Words behind numbers; `nan` and `inf` are words."""
     try:
-        return (0, float(label), label)
+        value = float(label)
     except ValueError:
-        return (1, 0.0, label)
+        value = math.inf
+    return (value if math.isfinite(value) else math.inf, label)

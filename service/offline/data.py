@@ -40,5 +40,7 @@ def digest_of(examples: Sequence[Example]) -> str:
     digest = hashlib.sha256()
     for example in examples:
         row = [example.text, example.pair, example.label]
-        digest.update(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+        line = json.dumps(row, ensure_ascii=False)
+        # JSON of others may hold half a character, which no encoding has.
+        digest.update(line.encode(errors="surrogatepass") + b"\n")
     return digest.hexdigest()

@@ -78,7 +78,7 @@ def infinity(folder: Path, manifest: Manifest) -> Iterator[Server]:
     port = free_port()
     command = [_tool(folder, "infinity_emb"), "v2", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--model-id", str(folder.resolve() / "model"), "--served-model-name", manifest.name]
-    command += ["--pooling-method", manifest.pooling]
+    command += ["--pooling-method", str(manifest.pooling)]
     command += ["--engine", "optimum", "--no-bettertransformer", "--url-prefix", "/v1"]
     command += ["--device", "cpu", "--log-level", "warning"]
     homes = {"INFINITY_HOME": str(folder.resolve()), "HF_HOME": str(folder.resolve())}

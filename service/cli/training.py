@@ -225,7 +225,9 @@ def pretrain(
     heads: Annotated[int, typer.Option(min=1, help="Of attention.")] = 4,
     feed_forward_size: Annotated[int, typer.Option(help="(default: four times hidden-size)")] = 0,
     max_tokens: Annotated[int, typer.Option(min=8, help="Longest text that it reads.")] = 128,
-    epochs: Epochs = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=0, help="Passes over the texts; 0 keeps random weights.")
+    ] = None,
     batch_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens a step.")] = None,
     learning_rate: LearningRate = None,
     masked: Annotated[float | None, typer.Option(help="Share of tokens that are hidden.")] = None,

@@ -212,10 +212,11 @@ def _hold_out(
     examples: Sequence[Example], holding: Holding, config: FinetuneConfig
 ) -> tuple[list[Example], list[Example], Sequence[Example]]:
     if holding.test:
-        measured_on = {key_of(example) for example in holding.test}
+        test = clean(holding.test, config.problem_type).examples
+        measured_on = {key_of(example) for example in test}
         examples = [example for example in examples if key_of(example) not in measured_on]
         train, dev = split(examples, config.problem_type, (holding.dev_fraction,), config.seed)
-        return train, dev, holding.test
+        return train, dev, test
     fractions = (holding.dev_fraction, holding.test_fraction)
     train, dev, test = split(examples, config.problem_type, fractions, config.seed)
     return train, dev, test

@@ -54,7 +54,7 @@ def learn(
 def test_one_label_of_many_is_learned(checkpoint: Checkpoint, quiet: Progress) -> None:
     tuned = learn(checkpoint, MOODS, ("bad", "good"), FAST, quiet)
     assert tuned.metrics["dev_accuracy"] == 1
-    assert tuned.dev_logits.shape == (len(MOODS[::5]), 2)
+    assert tuned.held_out_logits.shape == (len(MOODS[::5]), 2)
     assert not tuned.model.training
 
 
@@ -76,8 +76,8 @@ def test_numbers_are_learned_on_their_own_scale(checkpoint: Checkpoint, quiet: P
     config = replace(FAST, problem_type="regression")
     tuned = learn(checkpoint, examples, ("score",), config, quiet)
     assert tuned.metrics["dev_spearman"] > 0.9
-    truth = [example.label for example in examples[::5]]
-    assert np.abs(tuned.dev_logits[:, 0] - truth).mean() < 500
+    truth = np.array([example.label for example in examples[::5]], dtype=np.float32)
+    assert np.abs(tuned.held_out_logits[:, 0] - truth).mean() < 500
 
 
 def test_what_two_texts_have_to_do_with_each_other_is_learned(

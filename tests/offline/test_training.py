@@ -67,7 +67,7 @@ def test_rate_climbs_then_falls_to_nothing() -> None:
     assert rates[9] == 1
     assert rates[0] == pytest.approx(0.1)
     assert rates[100] == 0
-    assert all(left > right for left, right in itertools.pairwise(rates[9:]))
+    assert all(left > right for left, right in itertools.pairwise(rates[10:]))
 
 
 class _Model(nn.Module):
@@ -89,8 +89,8 @@ def test_lower_blocks_learn_slower_and_norms_do_not_decay() -> None:
             decays[id(parameter)] = group["weight_decay"]
     low, high = model.encoder.blocks
     assert rates[id(model.classifier.weight)] == 0.5
-    assert rates[id(high.feed_forward.expand.weight)] == 0.25  # type: ignore[union-attr,arg-type]
-    assert rates[id(low.feed_forward.expand.weight)] == 0.125  # type: ignore[union-attr,arg-type]
+    assert rates[id(high.feed_forward.expand.weight)] == 0.25  # type: ignore[union-attr]
+    assert rates[id(low.feed_forward.expand.weight)] == 0.125  # type: ignore[union-attr]
     assert rates[id(model.encoder.embeddings.token.weight)] == 0.0625
     assert decays[id(model.encoder.embeddings.norm.weight)] == 0
     assert decays[id(model.classifier.bias)] == 0

@@ -15,15 +15,15 @@ import torch
 from typer.testing import CliRunner
 
 from service import cli
-from service.errors import DatasetInvalid, ParityFailed
+from service.errors import ParityFailed
 from service.offline import export
 from service.offline.checkpoints import Checkpoint
-from service.offline.corpus import Example
+from service.offline.data import Example
 from service.offline.export import export_onnx, publish_embedding
-from service.offline.finetune import FinetuneConfig, finetune, packed_tensors
 from service.offline.heads import EmbeddingModel
 from service.offline.parity import BATCH_SIZES, LENGTHS, check_parity
 from service.offline.progress import Progress
+from service.offline.training.batches import packed_tensors
 from service.runtime.session import PackedEncoder, open_session
 from service.store.repository import ModelRepository, verify
 from tests.conftest import SENTENCES, tiny_checkpoint
@@ -39,34 +39,6 @@ GOOD_AND_BAD = [
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Checkpoint:
     return tiny_checkpoint(tmp_path)
-
-
-def tuned_weights(folder: Path, quiet: Progress, seed: int) -> torch.Tensor:
-    config = FinetuneConfig(epochs=1, seed=seed)
-    tuned = finetune(tiny_checkpoint(folder), GOOD_AND_BAD, config, quiet, "mood")
-    return tuned.model.classifier.weight.detach().clone()
-
-
-def test_finetuning_learns_what_the_examples_say(checkpoint: Checkpoint, quiet: Progress) -> None:
-    config = FinetuneConfig(epochs=60, batch_size=8, learning_rate=3e-3)
-    tuned = finetune(checkpoint, GOOD_AND_BAD, config, quiet, "mood")
-    assert tuned.labels == ("bad", "good")
-    assert tuned.metrics["dev_accuracy"] == 1
-    assert tuned.metrics["dev_texts"] == 3
-    assert not tuned.model.training
-
-
-def test_same_seed_gives_the_same_weights_and_another_seed_others(
-    tmp_path: Path, quiet: Progress
-) -> None:
-    first, again, other = (tuned_weights(tmp_path, quiet, seed) for seed in (1, 1, 2))
-    assert torch.equal(first, again)
-    assert not torch.equal(first, other)
-
-
-def test_one_label_cannot_be_learned(checkpoint: Checkpoint, quiet: Progress) -> None:
-    with pytest.raises(DatasetInvalid):
-        finetune(checkpoint, GOOD_AND_BAD[:16], FinetuneConfig(), quiet, "mood")
 
 
 def test_published_model_says_where_it_comes_from(

@@ -1,11 +1,13 @@
 """Commands that measure published models: evaluate and compare."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from service.cli.common import Store, app, repository_of, workshop
@@ -32,6 +34,9 @@ PairColumn = Annotated[str | None, typer.Option(help="Column of second texts.")]
 def evaluate(
     name: Annotated[str, typer.Argument(help="NAME, or NAME@VERSION.")],
     data: Data,
+    version: Annotated[
+        str | None, typer.Option(help="The same as NAME@VERSION. (default: the current one)")
+    ] = None,
     variant: Annotated[
         str | None, typer.Option(help="(default: all; the served one leads)")
     ] = None,
@@ -54,8 +59,10 @@ def evaluate(
     from service.offline.evaluation.report import write_report
     from service.offline.reading import Columns, read_examples, read_scored_pairs
 
-    model = _model(name, model_store)
+    model = _model(f"{name}@{version}" if version else name, model_store)
     manifest = model.manifest
+    if fairness and manifest.task == "embedding":
+        raise typer.BadParameter("an embedding model has no scores to be fair with: no --fairness")
     predictors = {
         key: _predictor(model, key) for key in ([variant] if variant else manifest.variants)
     }
@@ -69,7 +76,8 @@ def evaluate(
     if report:
         write_report(report, manifest, manifest.name, found, {})
     if as_json:
-        print(json.dumps(found.as_json(), indent=2))
+        head = {"model": manifest.name, "version": manifest.version, "data": data}
+        print(json.dumps(head | found.as_json(), indent=2))
     else:
         _show(found)
 
@@ -120,48 +128,71 @@ def _predictor(model: PublishedModel, variant: str) -> "Predictor":
 
 
 def _show(found: "Evaluation") -> None:
-    table = Table("measure", "value", "95 % interval")
-    for name, value in found.measures.items():
-        if isinstance(value, float | int):
-            table.add_row(name, _number(value), _interval(found.measures.get(f"{name}_interval")))
     console = Console()
-    console.print(table)
+    console.print(_measures(found.measures))
     if labels := found.measures.get("labels"):
-        by_label = Table("label", "texts", "precision", "recall", "f1")
-        for label, row in labels.items():
-            values = [_number(row[key]) for key in ("precision", "recall", "f1")]
-            by_label.add_row(label, str(row["texts"]), *values)
-        console.print(by_label)
-    files = Table("file", *next(iter(found.variants.values())))
-    for name, numbers in found.variants.items():
-        files.add_row(name, *map(_number, numbers.values()))
-    console.print(files)
+        console.print(_labels(labels))
+    console.print(_variants(found.variants))
     if found.fairness:
-        changes = {k: v for k, v in found.fairness.items() if isinstance(v, float | int)}
-        fair = Table("fairness", *changes)
-        fair.add_row(str(found.fairness["score"]), *map(_number, changes.values()))
-        console.print(fair)
+        console.print(_fairness(found.fairness))
+
+
+def _measures(measures: Mapping[str, Any]) -> Table:
+    table = Table("measure", "value", "95 % interval")
+    for name, value in measures.items():
+        if isinstance(value, float | int):
+            table.add_row(name, _number(value), _interval(measures.get(f"{name}_interval")))
+    return table
+
+
+def _labels(labels: Mapping[str, Mapping[str, Any]]) -> Table:
+    kinds = ("precision", "recall", "f1")
+    table = Table("label", "texts", *kinds)
+    for label, row in labels.items():
+        values = [_in_brackets(row[kind], row[f"{kind}_interval"]) for kind in kinds]
+        table.add_row(escape(label), str(row["texts"]), *values)
+    return table
+
+
+def _variants(variants: Mapping[str, Mapping[str, float]]) -> Table:
+    table = Table("file, speed on one core", *variants)
+    for measure in next(iter(variants.values())):
+        table.add_row(measure, *(_number(row[measure]) for row in variants.values()))
+    return table
+
+
+def _fairness(found: Mapping[str, Any]) -> Table:
+    table = Table(f"change of {found['score']}", "pairs", "mean", "with sign", "largest")
+    for group, row in {"all": found, **found["groups"]}.items():
+        changes = (row[key] for key in ("mean_change", "mean_signed_change", "largest_change"))
+        table.add_row(escape(group), str(row["pairs"]), *map(_number, changes))
+    return table
 
 
 def _show_comparison(first: str, second: str, found: "list[Comparison]") -> None:
-    table = Table("measure", first, second, "difference, 95 %", "p", "verdict")
+    console = Console()
+    table = Table("measure", first, second, "difference", "95 % interval", "p")
     for one in found:
         low, high = one.interval
-        verdict = one.verdict.replace("the first", first).replace("the second", second)
+        values = (f"{value:.4f}" for value in (one.first, one.second))
+        difference = f"{one.second - one.first:+.4f}"
         table.add_row(
-            one.measure,
-            _number(one.first),
-            _number(one.second),
-            f"{one.second - one.first:+.4f} [{low:+.4f}, {high:+.4f}]",
-            f"{one.p_value:.4f}",
-            verdict,
+            one.measure, *values, difference, f"{low:+.4f} to {high:+.4f}", f"{one.p_value:.4f}"
         )
-    Console().print(table)
+    console.print(table)
+    for one in found:
+        console.print(f"{one.measure}: {one.verdict(first, second)}", markup=False)
 
 
-def _number(value: Any) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.4f}"
+def _number(value: float) -> str:
+    if isinstance(value, int) or abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.4f}"
+
+
+def _in_brackets(value: float, interval: Sequence[float]) -> str:
+    return escape(f"{value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]")
 
 
 def _interval(interval: Any) -> str:
-    return f"{interval[0]:.4f} to {interval[1]:.4f}" if interval else ""
+    return f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else ""

@@ -7,6 +7,7 @@ import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
+from service.errors import DatasetInvalid
 from service.runtime.outputs import ProblemType, label_scores
 from service.store.manifest import Calibration, Threshold
 
@@ -28,9 +29,17 @@ def calibrate(
 ) -> Calibration:
     """Temperature and thresholds from held-out logits, [n, labels].
 
-    The two errors are measured crosswise: each half by the temperature of the other, so that what
-    was fitted is not its own judge.
+    The error with temperature is measured crosswise: each half by the temperature of the other, so
+    that what was fitted is not its own judge; the temperature that is kept is fitted on all.
+
+    Args:
+        targets: as `targets_of`: [n] int64, or [n, labels] of 0 and 1; numbers need none.
+
+    Raises:
+        DatasetInvalid: fewer than two texts.
     """
+    if len(logits) < 2:
+        raise DatasetInvalid("calibration needs at least two held-out texts: hold out more")
     temperature = fit_temperature(logits, targets, problem_type)
     scores = label_scores(logits / np.float32(temperature), problem_type)
     return Calibration(
@@ -97,8 +106,8 @@ def thresholds(
 ) -> dict[str, Threshold]:
     """For each label the lowest score from which on `wanted_precision` is reached.
 
-    A label is absent if no score reaches it on at least five texts. Below all thresholds a caller
-    may abstain.
+    A label is absent if no score reaches it on at least five texts, or on all if there are fewer.
+    Below all thresholds a caller may abstain.
     """
     found = {}
     for index, label in enumerate(labels):
@@ -117,7 +126,8 @@ def _threshold(
     hits = np.cumsum(has[order])
     # A threshold accepts all texts of its score, not the first of them.
     is_last_of_score = np.append(np.diff(scores[order]) != 0, True)
-    reached = (hits / accepted >= wanted_precision) & is_last_of_score & (accepted >= MIN_ACCEPTED)
+    is_enough = accepted >= min(MIN_ACCEPTED, len(order))
+    reached = (hits / accepted >= wanted_precision) & is_last_of_score & is_enough & (hits > 0)
     if not reached.any():
         return None
     last = int(np.flatnonzero(reached)[-1])
@@ -129,8 +139,12 @@ def _threshold(
 
 
 def _crosswise_error(logits: FloatArray, targets: Targets, problem_type: ProblemType) -> float:
-    """Each half scaled by the other's temperature, and all measured as one."""
-    halves = [np.arange(start, len(logits), 2) for start in (0, 1)]
+    """Each half scaled by the other's temperature, and all measured as one.
+
+    Halves are drawn: labels that take turns in the data would end up in one half each.
+    """
+    order = np.random.default_rng(0).permutation(len(logits))
+    halves = (order[0::2], order[1::2])
     scaled = np.empty_like(logits)
     for mine, other in (halves, halves[::-1]):
         temperature = fit_temperature(logits[other], targets[other], problem_type)

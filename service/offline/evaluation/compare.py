@@ -2,19 +2,23 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import binomtest
 
 from service.offline.data import Example, ScoredPair
-from service.offline.evaluation.evaluate import as_asked, pair_cosines
-from service.offline.evaluation.measures import macro_f1_of, spearman
+from service.offline.evaluation.asked import BINARY, as_asked, check_inputs
+from service.offline.evaluation.classification import Marks, macro_f1_of_draws
+from service.offline.evaluation.correlation import spearman_of_draws
+from service.offline.evaluation.embedding import pair_cosines
+from service.offline.evaluation.intervals import Draws, Interval, Values, interval_of, resample
 from service.offline.evaluation.targets import targets_of
 from service.offline.predict import Predictor
-from service.store.manifest import ManifestFields
 
 Array = npt.NDArray[np.generic]
+OfDraws = Callable[[Draws], Values]
 
 RESAMPLES = 2000
 LEVEL = 0.05
@@ -30,30 +34,44 @@ class Comparison:
     measure: str
     first: float
     second: float
-    interval: tuple[float, float]
+    interval: Interval
     p_value: float
 
-    @property
-    def verdict(self) -> str:
-        if self.p_value >= LEVEL:
-            return f"no significant difference ({LEVEL:g})"
-        return "the second is better" if self.second > self.first else "the first is better"
+    def verdict(self, first: str = "A", second: str = "B") -> str:
+        """A sentence, with the names that are given."""
+        if not self.p_value < LEVEL:
+            return f"no significant difference at {LEVEL:g}"
+        return f"{second if self.second > self.first else first} is better"
 
 
 def compare_classifiers(
     first: Predictor, second: Predictor, examples: Sequence[Example]
 ) -> list[Comparison]:
     """Accuracy by McNemar's exact test (McNemar, 1947), macro F1 by the paired bootstrap; of
-    numbers, Spearman by the paired bootstrap."""
+    numbers, Spearman by the paired bootstrap.
+
+    Of texts with any number of labels, an answer is right if all of them are.
+
+    Raises:
+        DatasetInvalid: the examples are none, have labels that a model lacks, or are texts where
+            the models read pairs, or the other way round.
+    """
+    inputs = [example.input for example in examples]
+    for predict in (first, second):
+        check_inputs(inputs, predict.fields)
     if first.fields.problem_type == "regression":
         truth = targets_of(examples, first.fields.labels, "regression")[:, 0]
-        inputs = [example.input for example in examples]
-        given = [predict.scores(inputs)[:, 0] for predict in (first, second)]
-        return [_bootstrap("spearman", spearman, truth, given[0], given[1])]
-    (truth, a), (_, b) = (_labels(predict, examples) for predict in (first, second))
-    _, codes = np.unique(np.stack([truth, a, b]), return_inverse=True)
-    truth, a, b = codes.reshape(3, -1)
-    return [_mcnemar(truth, a, b), _bootstrap("macro_f1", _macro_f1, truth, a, b)]
+        a, b = (predict.scores(inputs)[:, 0] for predict in (first, second))
+        return [_spearman(truth, a, b)]
+    wanted, (given_a, given_b) = _as_marks(
+        examples, [_answers(p, examples) for p in (first, second)]
+    )
+    f1_a, f1_b = (macro_f1_of_draws(wanted, given) for given in (given_a, given_b))
+    name = "exact" if first.fields.problem_type == "multi_label" else "accuracy"
+    return [
+        _mcnemar(name, wanted, given_a, given_b),
+        _bootstrap("macro_f1", f1_a, f1_b, len(wanted)),
+    ]
 
 
 def compare_embeddings(
@@ -61,56 +79,73 @@ def compare_embeddings(
 ) -> list[Comparison]:
     """Spearman of cosine and human score by the paired bootstrap."""
     texts = [text for pair in pairs for text in (pair.first, pair.second)]
-    truth = np.array([pair.score for pair in pairs])
     a, b = (pair_cosines(predict.rows(texts)) for predict in (first, second))
-    return [_bootstrap("spearman", spearman, truth, a, b)]
+    return [_spearman(np.array([pair.score for pair in pairs]), a, b)]
 
 
-def _labels(predict: Predictor, examples: Sequence[Example]) -> tuple[Array, Array]:
-    """Truth and answers as names, as two models may have their labels in another order."""
-    fields: ManifestFields = predict.fields
+def _answers(predict: Predictor, examples: Sequence[Example]) -> list[set[str]]:
+    """The labels that each text is given, by name: models may have them in another order."""
     scores = predict.scores([example.input for example in examples])
-    scores, labels, renamed = as_asked(scores, fields, examples)
-    if fields.problem_type == "multi_label":
-        truth = targets_of(renamed, labels, "multi_label")
-        return _as_sets(truth > 0), _as_sets(scores >= 0.5)  # type: ignore[operator]
-    names = np.array(labels)
-    targets = targets_of(renamed, labels, "single_label")
-    return names[targets.astype(int)], names[scores.argmax(axis=1)]
+    scores, labels, renamed = as_asked(scores, predict.fields, examples)
+    # Also refuses labels that the model does not know.
+    targets_of(renamed, labels, predict.fields.problem_type)
+    if predict.fields.problem_type == "multi_label":
+        return [{labels[place] for place in np.flatnonzero(row >= 0.5)} for row in scores]
+    return [{labels[place]} for place in scores.argmax(axis=1)]
 
 
-def _as_sets(chosen: npt.NDArray[np.bool_]) -> Array:
-    """A text's answer is right if all its labels are: the set is what is compared."""
-    return np.array(["".join("1" if one else "0" for one in row) for row in chosen])
+def _as_marks(
+    examples: Sequence[Example], answers: Sequence[list[set[str]]]
+) -> tuple[Marks, list[Marks]]:
+    """Truth and answers over the labels of all of them, [texts, labels]."""
+    truth = [_names_of(example) for example in examples]
+    asked_binary = set().union(*truth) <= BINARY.keys()
+    sides = [
+        [{BINARY.get(name, name) if asked_binary else name for name in names} for names in side]
+        for side in (truth, *answers)
+    ]
+    names = sorted(set().union(*chain.from_iterable(sides)))
+    place = {name: index for index, name in enumerate(names)}
+    marks = [np.zeros((len(truth), len(place)), dtype=np.float32) for _ in sides]
+    for side, mark in zip(sides, marks, strict=True):
+        for row, held in enumerate(side):
+            mark[row, [place[name] for name in held]] = 1
+    return marks[0], marks[1:]
 
 
-def _mcnemar(truth: Array, a: Array, b: Array) -> Comparison:
-    right_a, right_b = a == truth, b == truth
-    only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
+def _names_of(example: Example) -> set[str]:
+    return set(example.label) if isinstance(example.label, tuple) else {str(example.label)}
+
+
+def _mcnemar(name: str, truth: Marks, a: Marks, b: Marks) -> Comparison:
+    right_a, right_b = ((truth == given).all(axis=1).astype(np.float64) for given in (a, b))
+    only_a, only_b = int((right_a > right_b).sum()), int((right_b > right_a).sum())
     disagree = only_a + only_b
     p_value = float(binomtest(only_a, disagree).pvalue) if disagree else 1.0
-    rest = _bootstrap("accuracy", lambda t, given: float((t == given).mean()), truth, a, b)
-    return Comparison("accuracy", rest.first, rest.second, rest.interval, p_value)
+    interval = _bootstrap(
+        name,
+        lambda draws: right_a[draws].mean(axis=1),
+        lambda draws: right_b[draws].mean(axis=1),
+        len(truth),
+    ).interval
+    return Comparison(name, float(right_a.mean()), float(right_b.mean()), interval, p_value)
 
 
-def _bootstrap(
-    name: str, measure: Callable[[Array, Array], float], truth: Array, a: Array, b: Array
-) -> Comparison:
-    """The same rows are drawn for both, so that hard texts weigh on both alike."""
-    rng = np.random.default_rng(0)
-    differences = np.empty(RESAMPLES)
-    for index in range(RESAMPLES):
-        rows = rng.integers(len(truth), size=len(truth))
-        differences[index] = measure(truth[rows], b[rows]) - measure(truth[rows], a[rows])
-    low, high = np.nanpercentile(differences, [2.5, 97.5])
-    beyond = min((differences <= 0).mean(), (differences >= 0).mean())
-    return Comparison(
-        name, measure(truth, a), measure(truth, b), (float(low), float(high)),
-        min(1.0, 2 * float(beyond)),
-    )  # fmt: skip
+def _spearman(truth: Array, a: Array, b: Array) -> Comparison:
+    of_a, of_b = (spearman_of_draws(truth, given) for given in (a, b))
+    return _bootstrap("spearman", of_a, of_b, len(truth))
 
 
-def _macro_f1(truth: Array, given: Array) -> float:
-    codes = int(max(truth.max(), given.max())) + 1
-    cells = np.bincount(truth.astype(int) * codes + given.astype(int), minlength=codes * codes)
-    return macro_f1_of(cells.reshape(codes, codes))
+def _bootstrap(name: str, of_a: OfDraws, of_b: OfDraws, rows: int) -> Comparison:
+    """The same rows are drawn for both, so that hard texts weigh on both alike.
+
+    What cannot be measured, such as the ranks of a constant, proves no difference.
+    """
+    differences = resample(lambda draws: of_b(draws) - of_a(draws), rows, resamples=RESAMPLES)
+    known = differences[np.isfinite(differences)]
+    # One more than was drawn: no number of draws proves that chance never does it.
+    beyond = (1 + min((known <= 0).sum(), (known >= 0).sum())) / (1 + len(known))
+    whole = np.arange(rows)[None, :]
+    first, second = (float(of_draws(whole)[0]) for of_draws in (of_a, of_b))
+    p_value = min(1.0, 2 * float(beyond)) if np.isfinite(second - first) else 1.0
+    return Comparison(name, first, second, interval_of(known), p_value)

@@ -1,7 +1,6 @@
 """A model, published or about to be, on data whose truth is known, through the runtime."""
 
-import statistics
-import time
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -10,35 +9,36 @@ import numpy as np
 import numpy.typing as npt
 
 from service.errors import DatasetInvalid
-from service.offline.data import Example, Input, ScoredPair
-from service.offline.evaluation import measures
+from service.offline.data import Example, ScoredPair
+from service.offline.evaluation import classification, correlation, embedding
+from service.offline.evaluation.asked import as_asked, check_inputs
 from service.offline.evaluation.calibration import calibration_error, confidences, reliability
 from service.offline.evaluation.fairness import FairnessPair, measure_fairness
 from service.offline.evaluation.targets import targets_of
+from service.offline.evaluation.variants import compare_classifiers, compare_embeddings, speed
 from service.offline.predict import Predictor
-from service.runtime.outputs import truncate_dimensions
-from service.runtime.speed import tokens_per_s
+from service.runtime.outputs import label_scores
 from service.store.manifest import ManifestFields
 
 FloatArray = npt.NDArray[np.float32]
+Array = npt.NDArray[np.generic]
 
 WORST = 20
-SPEED_S = 0.5
-SPEED_BATCH_TOKENS = 128
-LATENCY_TEXTS = 30
-BINARY = {"0": "negative", "1": "positive"}
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What the plots show, a row a text.
+    """What the plots show.
 
-    right: 1.0 where the answer is. confidence: how sure it was. truth, given: the numbers of
-    regression and of scored pairs.
+    confidence: how sure each answer was; of many labels, the score of each label of each text.
+    right: 1.0 where the answer is right; of many labels, where the text has the label.
+    is_right: of each text, 1.0 where all of its labels are right.
+    truth, given: the numbers of regression and of scored pairs.
     """
 
     confidence: list[float] = field(default_factory=list)
     right: list[float] = field(default_factory=list)
+    is_right: list[float] = field(default_factory=list)
     truth: list[float] = field(default_factory=list)
     given: list[float] = field(default_factory=list)
 
@@ -65,8 +65,8 @@ class Evaluation:
     mistakes: list[Mistake]
 
     def as_json(self) -> dict[str, Any]:
-        """What `metrics.json` holds: no text of the data."""
-        found = asdict(self)
+        """What `metrics.json` holds: no text of the data, and null for what has no number."""
+        found: dict[str, Any] = finite(asdict(self))
         del found["answers"], found["mistakes"]
         return found
 
@@ -80,8 +80,8 @@ def evaluate(
 ) -> Evaluation:
     """Measure a classifier on labelled examples, all texts or all pairs.
 
-    Labels 0 and 1 are compared with the likelier of negative and positive where a model of
-    sentiment knows no other.
+    Labels 0 and 1, or neg and pos, are compared with the likelier of negative and positive where a
+    model of sentiment knows no such names.
 
     Args:
         predictors: one a variant; the default variant is measured, the others compared with it.
@@ -90,102 +90,82 @@ def evaluate(
         DatasetInvalid: the examples have labels that the model lacks, or pairs and texts are mixed
             up.
     """
-    variant = fields.default_variant if fields.default_variant in predictors else min(predictors)
+    variant = _served(predictors, fields)
     predict = predictors[variant]
     inputs = [example.input for example in examples]
-    _check_inputs(inputs, fields)
+    check_inputs(inputs, fields)
     tokenized = [entry.token_ids for entry in predict.tokenize(inputs)]
-    rows = {name: predictor.scores(inputs) for name, predictor in predictors.items()}
-    judged = _judge(rows[variant], fields, examples)
-    lengths = [len(text) for text in tokenized]
-    if judged.answers.right and len(judged.answers.right) == len(inputs):
-        judged.measures["by_length"] = measures.by_length(lengths, np.array(judged.answers.right))
+    logits = {name: predictor.rows(inputs) for name, predictor in predictors.items()}
+    scores = label_scores(logits[variant], fields.problem_type)
+    found, answers, mistakes = _judge(scores, fields, examples)
+    if answers.is_right:
+        lengths = [len(text) for text in tokenized]
+        found["by_length"] = classification.by_length(lengths, np.array(answers.is_right))
+    files = compare_classifiers(predictors, logits, variant, examples)
     return Evaluation(
         variant=variant,
-        measures=judged.measures,
-        variants=_compare_variants(predictors, rows, variant, tokenized, fields, examples),
+        measures=found,
+        variants={name: row | speed(predictors[name], tokenized) for name, row in files.items()},
         fairness=measure_fairness(predict, fairness) if fairness else None,
-        answers=judged.answers,
-        mistakes=judged.mistakes,
+        answers=answers,
+        mistakes=mistakes,
     )
 
 
 def evaluate_embedding(
     predictors: Mapping[str, Predictor], fields: ManifestFields, pairs: Sequence[ScoredPair]
 ) -> Evaluation:
-    """Measure an embedding model by how its cosines follow what people said of pairs."""
-    variant = fields.default_variant if fields.default_variant in predictors else min(predictors)
+    """Measure an embedding model by how its cosines follow what people said of pairs.
+
+    Raises:
+        DatasetInvalid: there are no pairs.
+    """
+    if not pairs:
+        raise DatasetInvalid("there is nothing to measure on: the data has no rows")
+    variant = _served(predictors, fields)
     texts = [text for pair in pairs for text in (pair.first, pair.second)]
-    truth = np.array([pair.score for pair in pairs])
+    truth = np.array([pair.score for pair in pairs], dtype=np.float64)
     tokenized = [entry.token_ids for entry in predictors[variant].tokenize(texts)]
-    rows = {name: predictor.rows(texts) for name, predictor in predictors.items()}
-    cosines = {name: pair_cosines(vectors) for name, vectors in rows.items()}
-    found = measures.numbers(truth, cosines[variant])
-    del found["mean_absolute_error"], found["root_mean_squared_error"]
-    for size in fields.matryoshka_dimensions:
-        cut = pair_cosines(truncate_dimensions(rows[variant], size))
-        found[f"spearman_at_{size}"] = measures.spearman(truth, cut)
-    variants = {
-        name: {
-            "spearman": measures.spearman(truth, cosines[name]),
-            "mean_cosine_with_served": float(_rowwise_cosines(rows[name], rows[variant]).mean()),
-            **_speed(predictor, tokenized),
-        }
-        for name, predictor in predictors.items()
-    }
-    answers = Answers(truth=truth.tolist(), given=cosines[variant].tolist())
-    return Evaluation(variant, found, variants, None, answers, [])
+    vectors = {name: predictor.rows(texts) for name, predictor in predictors.items()}
+    files = compare_embeddings(vectors, variant, truth)
+    given = embedding.pair_cosines(vectors[variant])
+    return Evaluation(
+        variant=variant,
+        measures=embedding.scored_pairs(truth, vectors[variant], fields.matryoshka_dimensions),
+        variants={name: row | speed(predictors[name], tokenized) for name, row in files.items()},
+        fairness=None,
+        answers=Answers(truth=truth.tolist(), given=given.tolist()),
+        mistakes=[],
+    )
 
 
-@dataclass(frozen=True)
-class _Judged:
-    measures: dict[str, Any]
-    answers: Answers
-    mistakes: list[Mistake]
+def _served(predictors: Mapping[str, Predictor], fields: ManifestFields) -> str:
+    return fields.default_variant if fields.default_variant in predictors else min(predictors)
 
 
-def _judge(scores: FloatArray, fields: ManifestFields, examples: Sequence[Example]) -> _Judged:
+def _judge(
+    scores: FloatArray, fields: ManifestFields, examples: Sequence[Example]
+) -> tuple[dict[str, Any], Answers, list[Mistake]]:
     if fields.problem_type == "regression":
         truth = targets_of(examples, fields.labels, "regression")[:, 0]
-        given = scores[:, 0]
-        answers = Answers(truth=truth.tolist(), given=given.tolist())
-        return _Judged(measures.numbers(truth, given), answers, [])
+        answers = Answers(truth=truth.tolist(), given=scores[:, 0].tolist())
+        return correlation.numbers(truth, scores[:, 0]), answers, []
     scores, labels, examples = as_asked(scores, fields, examples)
     truth = targets_of(examples, labels, fields.problem_type)
-    confidence, right = confidences(scores, truth, fields.problem_type)
-    answers = Answers(confidence.tolist(), right.tolist())
+    mistakes: list[Mistake] = []
     if fields.problem_type == "multi_label":
-        found = measures.many_labels(truth, (scores >= 0.5).astype(np.int64), labels)
-        mistakes: list[Mistake] = []
+        given = (scores >= 0.5).astype(np.float32)
+        is_right = (given == truth).all(axis=1)
+        found = classification.many_labels(truth, given, labels)
     else:
-        found = measures.one_label(truth, scores.argmax(axis=1), labels)
+        given = scores.argmax(axis=1)
+        is_right = given == truth
+        found = classification.one_label(truth, given, labels)
         mistakes = _mistakes(scores, truth, labels, examples)
+    sure, right = confidences(scores, truth, fields.problem_type)
     found["calibration_error"] = calibration_error(scores, truth, fields.problem_type)
-    found["reliability"] = reliability(confidence, right)
-    return _Judged(found, answers, mistakes)
-
-
-def as_asked(
-    scores: FloatArray, fields: ManifestFields, examples: Sequence[Example]
-) -> tuple[FloatArray, tuple[str, ...], list[Example]]:
-    """Scores, labels and examples in each other's words.
-
-    Data that knows 0 and 1 only asks a model of sentiment for the likelier of two labels.
-    """
-    asked = {example.label for example in examples}
-    if not (asked <= BINARY.keys() and set(BINARY.values()) <= set(fields.labels)):
-        return scores, fields.labels, list(examples)
-    places = [fields.labels.index(label) for label in BINARY.values()]
-    two = scores[:, places]
-    renamed = [Example(e.text, BINARY[str(e.label)], e.pair) for e in examples]
-    return two / two.sum(axis=1, keepdims=True), tuple(BINARY.values()), renamed
-
-
-def _check_inputs(inputs: Sequence[Input], fields: ManifestFields) -> None:
-    wants_pairs = fields.pair_separator_id is not None
-    if not inputs or any(isinstance(entry, str) == wants_pairs for entry in inputs):
-        wanted = "pairs of texts: name their column with --pair-column" if wants_pairs else "texts"
-        raise DatasetInvalid(f"the model reads {wanted}")
+    found["reliability"] = reliability(sure, right)
+    return found, Answers(sure.tolist(), right.tolist(), is_right.astype(float).tolist()), mistakes
 
 
 def _mistakes(
@@ -208,55 +188,12 @@ def _mistakes(
     ]
 
 
-def _compare_variants(
-    predictors: Mapping[str, Predictor],
-    rows: Mapping[str, FloatArray],
-    served: str,
-    tokenized: Sequence[Sequence[int]],
-    fields: ManifestFields,
-    examples: Sequence[Example],
-) -> dict[str, dict[str, float]]:
-    headline = {"single_label": "accuracy", "multi_label": "micro_f1", "regression": "spearman"}
-    measure = headline[fields.problem_type]
-    found = {}
-    for name, predictor in predictors.items():
-        apart = np.abs(rows[name] - rows[served])
-        found[name] = {
-            measure: float(_judge(rows[name], fields, examples).measures[measure]),
-            "largest_difference_of_score": float(apart.max()),
-            "mean_difference_of_score": float(apart.mean()),
-            **_speed(predictor, tokenized),
-        }
-        if fields.problem_type == "single_label":
-            same = rows[name].argmax(axis=1) == rows[served].argmax(axis=1)
-            found[name]["same_label_as_served"] = float(same.mean())
-    return found
-
-
-def _speed(predict: Predictor, tokenized: Sequence[Sequence[int]]) -> dict[str, float]:
-    """On one core: in runs as the server packs them, and of texts alone."""
-    rate = tokens_per_s(
-        predict.encoder, tokenized, max_batch_tokens=SPEED_BATCH_TOKENS, seconds=SPEED_S
-    )
-    alone = []
-    for text in tokenized[:LATENCY_TEXTS]:
-        started_s = time.perf_counter()
-        predict.encoder([text])
-        alone.append(time.perf_counter() - started_s)
-    mean_tokens = statistics.fmean(map(len, tokenized))
-    return {
-        "tokens_per_s": rate,
-        "texts_per_s": rate / mean_tokens,
-        "p50_ms_of_a_text_alone": statistics.median(alone) * 1000,
-    }
-
-
-def pair_cosines(vectors: FloatArray) -> FloatArray:
-    """Of each first text with its second: [2 n, d] -> [n]."""
-    return _rowwise_cosines(vectors[0::2], vectors[1::2])
-
-
-def _rowwise_cosines(left: FloatArray, right: FloatArray) -> FloatArray:
-    norms = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
-    result: FloatArray = (left * right).sum(axis=1) / np.maximum(norms, np.finfo(np.float32).tiny)
-    return result
+def finite(value: Any) -> Any:
+    """JSON knows no NaN: what could not be computed is None."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(entry) for entry in value]
+    return value

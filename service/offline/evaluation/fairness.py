@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from service.errors import DatasetInvalid
 from service.offline.predict import Predictor
-from service.offline.reading import read_rows
+from service.offline.rows import read_rows
 from service.runtime.outputs import compound
 
 
@@ -44,30 +45,43 @@ def read_fairness_pairs(source: str | Path) -> list[FairnessPair]:
 def measure_fairness(predict: Predictor, pairs: Sequence[FairnessPair]) -> dict[str, Any]:
     """Mean and largest change of score over the pairs, and by the groups that they compare.
 
-    The score is positive minus negative probability where the model has both labels, else that of
-    each label, of which the one that changes most counts.
+    The score is positive minus negative probability where the model has both labels; else each
+    label's is one, and each has a group of its own. The sign is that of second minus first.
+
+    Raises:
+        DatasetInvalid: the model reads pairs of texts, of which a pair differs in no one thing.
     """
-    scores = predict.scores([text for pair in pairs for text in (pair.first, pair.second)])
-    labels = predict.fields.labels
-    is_sentiment = {"negative", "positive"} <= set(labels)
-    values = compound(scores, labels)[:, None] if is_sentiment else scores
-    change = values[1::2] - values[0::2]  # [pairs, 1 or labels]
-    most = np.abs(change).argmax(axis=1)
-    signed = np.take_along_axis(change, most[:, None], axis=1)[:, 0]
+    if predict.fields.pair_separator_id is not None:
+        raise DatasetInvalid("fairness is measured of models that read single texts")
+    texts = [text for pair in pairs for text in (pair.first, pair.second)]
+    scores, names = _scores(predict, texts)
+    change = scores[1::2] - scores[0::2]  # [pairs, names]
     groups: dict[str, list[int]] = defaultdict(list)
     for index, pair in enumerate(pairs):
         groups[f"{pair.first_group} to {pair.second_group}"].append(index)
     return {
-        "score": "positive minus negative" if is_sentiment else "the label that changes most",
-        **_changes(signed),
-        "groups": {name: _changes(signed[rows]) for name, rows in sorted(groups.items())},
+        "score": ", ".join(names) if len(names) == 1 else "each label",
+        **_changes(change),
+        "groups": {
+            group if len(names) == 1 else f"{group}: {name}": _changes(change[rows][:, [place]])
+            for group, rows in sorted(groups.items())
+            for place, name in enumerate(names)
+        },
     }
 
 
-def _changes(signed: npt.NDArray[np.float32]) -> dict[str, float]:
+def _scores(predict: Predictor, texts: Sequence[str]) -> tuple[npt.NDArray[np.float32], list[str]]:
+    """[texts, names] and what the columns are called."""
+    scores, labels = predict.scores(texts), predict.fields.labels
+    if {"negative", "positive"} <= set(labels):
+        return compound(scores, labels)[:, None], ["positive minus negative"]
+    return scores, list(labels)
+
+
+def _changes(change: npt.NDArray[np.float32]) -> dict[str, float]:
     return {
-        "pairs": len(signed),
-        "mean_change": float(np.abs(signed).mean()),
-        "mean_signed_change": float(signed.mean()),
-        "largest_change": float(np.abs(signed).max()),
+        "pairs": len(change),
+        "mean_change": float(np.abs(change).mean()),
+        "mean_signed_change": float(change.mean()),
+        "largest_change": float(np.abs(change).max()),
     }

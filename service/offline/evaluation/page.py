@@ -2,14 +2,12 @@
 
 import base64
 import html
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from string import Template
 
 from service.offline.evaluation.evaluate import Mistake
-
-Table = tuple[Sequence[str], Sequence[Sequence[str]]]
-# Title, a sentence, and a table if there is one.
-Section = tuple[str, str, Table | None]
+from service.offline.evaluation.sections import Section, Table
 
 _PAGE = Template(
     """<!doctype html>
@@ -17,18 +15,27 @@ _PAGE = Template(
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <style>
 :root { color-scheme: light dark; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2rem; }
-table { border-collapse: collapse; margin: .5rem 0; display: block; overflow-x: auto; }
-th, td { border-bottom: 1px solid #8886; padding: .25rem .75rem; text-align: left; }
-td.n { text-align: right; font-variant-numeric: tabular-nums; }
-figure { display: inline-block; margin: .5rem; background: #fff; border-radius: 6px; }
-img { display: block; max-width: 100%; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 64rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.6rem; }
+h2 { font-size: 1.2rem; margin: 2.5rem 0 .5rem; }
+p { max-width: 46rem; margin: .5rem 0; }
+table { border-collapse: collapse; margin: .75rem 0; display: block; overflow-x: auto; }
+th, td { border-bottom: 1px solid #8886; padding: .25rem 1rem .25rem 0; text-align: left;
+  vertical-align: top; overflow-wrap: break-word; }
+td.f { overflow-wrap: anywhere; }
+td.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+pre { background: #8882; border-radius: 6px; padding: .75rem 1rem; overflow-x: auto; }
+.pictures { display: grid; gap: 1rem; margin: 1rem 0;
+  grid-template-columns: repeat(auto-fill, minmax(min(100%, 26rem), 1fr)); }
+figure { margin: 0; background: #fff; border-radius: 6px; padding: .25rem; }
+img { display: block; width: 100%; }
 </style></head><body>
 $body
 </body></html>
 """
 )
+# A number, or one with its interval: 1,234 or 0.951 [0.930, 0.968].
+_NUMERIC = re.compile(r"[-+\d.,\[\] ]+")
 
 
 def page_of(
@@ -37,34 +44,45 @@ def page_of(
     pictures: Mapping[str, bytes],
     mistakes: Sequence[Mistake],
 ) -> str:
-    """The sections, the pictures after the headline numbers, and the worst mistakes."""
+    """The sections, the pictures after the section that shows them, and the worst mistakes."""
     parts = [f"<h1>{html.escape(name)}</h1>"]
-    for title, said, table in sections:
-        parts.append(f"<h2>{html.escape(title)}</h2>")
-        if said:
-            parts.append(f"<p>{html.escape(said)}</p>")
-        if table:
-            parts.append(_html_table(table))
-        if title == "How good it is":
-            parts += [_picture(file, png) for file, png in pictures.items()]
+    for section in sections:
+        parts += _section(section)
+        if section.shows and pictures:
+            figures = "".join(_picture(file, png) for file, png in pictures.items())
+            parts.append(f'<div class="pictures">{figures}</div>')
     if mistakes:
         rows = [[m.text, m.truth, m.given, f"{m.confidence:.3f}"] for m in mistakes]
         parts.append("<h2>The mistakes it was surest of</h2>")
-        parts.append(_html_table((("text", "true", "given", "score"), rows)))
+        parts.append(_table((("text", "true", "given", "score"), rows)))
     return _PAGE.substitute(title=html.escape(name), body="\n".join(parts))
 
 
-def _html_table(table: Table) -> str:
+def _section(section: Section) -> Iterator[str]:
+    yield f"<h2>{html.escape(section.title)}</h2>"
+    if section.said:
+        # What stands between backticks is code, as in the card.
+        said = re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(section.said))
+        yield f"<p>{said}</p>"
+    if section.code:
+        yield f"<pre>{html.escape(section.code)}</pre>"
+    if section.table:
+        yield _table(section.table)
+
+
+def _table(table: Table) -> str:
     head, rows = table
-    lines = ["<table>"]
-    if any(head):
-        lines.append("<tr>" + "".join(f"<th>{html.escape(cell)}</th>" for cell in head) + "</tr>")
-    lines += ["<tr>" + "".join(_html_cell(cell) for cell in row) + "</tr>" for row in rows]
-    return "\n".join([*lines, "</table>"])
+    is_facts = not any(head)
+    names = "" if is_facts else "".join(f"<th>{html.escape(name)}</th>" for name in head)
+    lines = ["".join(_cell(cell, is_facts) for cell in row) for row in rows]
+    return "\n".join(
+        ["<table>", *(f"<tr>{line}</tr>" for line in (names, *lines) if line), "</table>"]
+    )
 
 
-def _html_cell(cell: str) -> str:
-    kind = ' class="n"' if cell[:1].isdigit() else ""
+def _cell(cell: str, is_fact: bool) -> str:
+    """Facts may be broken anywhere, as digests are longer than a small screen is wide."""
+    kind = ' class="f"' if is_fact else ' class="n"' if _NUMERIC.fullmatch(cell) else ""
     return f"<td{kind}>{html.escape(cell)}</td>"
 
 

@@ -131,7 +131,8 @@ def test_card_says_all_that_is_known(folder: Path) -> None:
         *("# moods", "negative, neutral, positive", "0" * 64, "700", "rows dropped, blank"),
         *("accuracy", "divided by 1.500", "| positive | 0.700 | 0.950 | 0.600 |", "man to woman"),
         *("learning rate | 0.0001", "tokens per s", "curl localhost:8080/v1/classify", "Limits"),
-        "60 rows that training did not see",
+        "60 rows that no step of training learned from",
+        "took part in fitting the temperature",
     ):
         assert known in card, known
 
@@ -140,8 +141,19 @@ def test_rows_are_called_held_out_by_the_maker_only(tmp_path: Path) -> None:
     fields = fields_of()
     write_report(tmp_path, fields, "moods", classified(fields))
     card = (tmp_path / "MODEL_CARD.md").read_text()
-    assert "did not see" not in card
-    assert "held-out" not in card
+    assert "60 rows named for this measurement" in card
+    assert "no step of training" not in card
+
+
+def test_pairs_that_chose_the_weights_are_owned_up_to(tmp_path: Path) -> None:
+    fields = fields_of(())
+    vectors = {text: [1.0, place, 0, 0] for place, text in enumerate("abcd")}
+    pairs = [ScoredPair("a", "b", 3.0), ScoredPair("a", "c", 2.0), ScoredPair("a", "d", 1.0)]
+    found = evaluate_embedding({"fp32": Scripted(fields, vectors)}, fields, pairs)
+    write_report(tmp_path, fields, "vectors", found, TRAINING)
+    assert (
+        "The same pairs chose which weights were kept" in (tmp_path / "MODEL_CARD.md").read_text()
+    )
 
 
 def test_labels_cannot_break_the_card_or_a_picture(tmp_path: Path) -> None:

@@ -102,16 +102,20 @@ def _origin(fields: ManifestFields, training: Facts) -> dict[str, Any]:
 
 
 def _measured_on(fields: ManifestFields, evaluation: Evaluation, is_maker: bool) -> str:
-    """Only the maker of a model knows that the rows were held out of its training."""
+    """Only the maker of a model knows that the rows were held out, and what else they were for."""
     rows = "scored pairs" if fields.task == "embedding" else "rows"
-    which = "that training did not see" if is_maker else "of data named for this measurement"
-    said = (
-        f"The variant {evaluation.variant}, on {evaluation.measures['texts']} {rows} {which}. In "
-        f"brackets 95 % intervals: Wilson's of shares, else of {RESAMPLES:,} bootstrap draws."
-    )
-    if "calibration_error" not in evaluation.measures:
-        return said
-    return f"{said} The calibration error is over {BINS} bins of equal width (arXiv:1706.04599)."
+    which = "that no step of training learned from" if is_maker else "named for this measurement"
+    said = [
+        f"The variant {evaluation.variant}, on {evaluation.measures['texts']} {rows} {which}.",
+        f"In brackets 95 % intervals: Wilson's of shares, else of {RESAMPLES:,} bootstrap draws.",
+    ]
+    if is_maker and fields.task == "embedding":
+        said.append("The same pairs chose which weights were kept: on others it may do worse.")
+    if "calibration_error" in evaluation.measures:
+        said.append(f"The calibration error is over {BINS} bins of equal width (arXiv:1706.04599).")
+        if is_maker and fields.calibration:
+            said.append("These rows took part in fitting the temperature; see Calibration.")
+    return " ".join(said)
 
 
 def _headline(measures: Mapping[str, Any]) -> dict[str, str]:

@@ -29,7 +29,8 @@ def bootstrap(model_store: Store = None) -> None:
     if "embedding" not in published:
         export("embedding", model_store=model_store)
     if "sentiment" not in published:
-        finetune("sentiment", model_store=model_store)
+        # The corpus is small for its task: it can spare less than a file of thousands of rows.
+        finetune("sentiment", dev_fraction=0.06, test_fraction=0.06, model_store=model_store)
 
 
 @app.command()
@@ -80,6 +81,12 @@ def finetune(
     ] = None,
     evaluations_per_epoch: Annotated[int | None, typer.Option(help="Looks an epoch.")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Cut longer texts in training.")] = None,
+    dev_fraction: Annotated[
+        float, typer.Option(min=0.01, max=0.5, help="Share that decides when to stop.")
+    ] = 0.1,
+    test_fraction: Annotated[
+        float, typer.Option(min=0.01, max=0.5, help="Share that is measured at the end.")
+    ] = 0.1,
     wanted_precision: Annotated[
         float, typer.Option(min=0.01, max=1, help="What the labels' thresholds are to reach.")
     ] = 0.9,
@@ -128,6 +135,8 @@ def finetune(
         base=base or DEFAULT_BASE,
         config=config,
         holding=making.Holding(
+            dev_fraction=dev_fraction,
+            test_fraction=test_fraction,
             wanted_precision=wanted_precision,
             test=test,
             fairness=read_fairness_pairs(fairness) if fairness else (),

@@ -173,15 +173,14 @@ def train_embedding(
             shown = "" if done.best_score is None else f", dev {history[-1]['spearman']:.4f}"
             rate = pairs / (time.monotonic() - started_s)
             phase.advance(f"loss {loss.item():.3f}{shown}, {rate:,.0f} pairs/s")
-            if accelerator.is_main_process and time.monotonic() - saved_s >= save_every_s:
+            due = time.monotonic() - saved_s >= save_every_s or step + 1 == len(plan)
+            if accelerator.is_main_process and due:
                 done.step, done.history = step + 1, tuple(history)
                 folder.save(done, model, optimizer, best)
                 saved_s = time.monotonic()
     assert best is not None
     assert done.best_score is not None
     model.load_state_dict(best)
-    if accelerator.is_main_process:
-        folder.clear()
     metrics = {
         "dev_spearman": done.best_score,
         "dev_pairs": len(dev),

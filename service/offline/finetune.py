@@ -196,7 +196,8 @@ def finetune(
             shown = "" if done.best_score is None else f", dev {score} {history[-1][score]:.3f}"
             rate = texts / (time.monotonic() - started_s)
             phase.advance(f"loss {loss.item():.3f}{shown}, {rate:,.0f} texts/s")
-            if accelerator.is_main_process and time.monotonic() - saved_s >= save_every_s:
+            due = time.monotonic() - saved_s >= save_every_s or step + 1 == len(plan)
+            if accelerator.is_main_process and due:
                 done.step, done.history = step + 1, tuple(history)
                 folder.save(done, model, optimizer, best)
                 saved_s = time.monotonic()
@@ -212,8 +213,6 @@ def finetune(
         f"dev_{key}": value for key, value in best_look.items() if key not in ("loss", "step")
     }
     metrics |= {"dev_texts": len(dev), "train_texts": len(train), "best_step": done.best_step}
-    if accelerator.is_main_process:
-        folder.clear()
     return Finetuned(
         model.cpu().eval(), labels, metrics, tuple(history), held_out_logits, read.separator_id
     )

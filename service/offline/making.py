@@ -29,6 +29,7 @@ from service.offline.progress import Progress
 from service.offline.reading import read_belonging_pairs, read_scored_pairs
 from service.offline.splits import split
 from service.offline.training.processes import end_processes, is_main_process
+from service.offline.training.state import clear_state
 from service.offline.variants import Judge
 from service.store.manifest import Calibration, ManifestFields
 from service.store.repository import ModelRepository, PublishedModel
@@ -128,9 +129,11 @@ def make_classifier(
         pair_separator_id=tuned.separator_id,
     )
     inputs = [example.input for example in cleaned.examples]
-    return publish(
+    published = publish(
         repository, name, tuned.model, checkpoint, progress, inputs, judge, training, report
     )
+    clear_state(repository.root / STATE_FOLDER / name)
+    return published
 
 
 def make_trained_embedding(
@@ -180,9 +183,11 @@ def make_trained_embedding(
     sentences = [text for pair in train for text in (pair.first, pair.second)]
     scored = config.objective != "contrastive"
     judge = _pairs_judge(dev) if scored else None
-    return publish(
+    published = publish(
         repository, name, trained.model, checkpoint, progress, sentences, judge, training, report
     )
+    clear_state(repository.root / STATE_FOLDER / name)
+    return published
 
 
 def read_pairs_to_learn(

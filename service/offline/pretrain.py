@@ -131,7 +131,8 @@ def pretrain(
             tokens += sum(lengths[row] for row in plan[step])
             rate = tokens / (time.monotonic() - started_s)
             phase.advance(f"loss {loss.item():.3f}, {right.item():.2f} right, {rate:,.0f} tokens/s")
-            if accelerator.is_main_process and time.monotonic() - saved_s >= save_every_s:
+            due = time.monotonic() - saved_s >= save_every_s or step + 1 == len(plan)
+            if accelerator.is_main_process and due:
                 folder.save(Progressed(step + 1), model, optimizer)
                 saved_s = time.monotonic()
     model.eval()

@@ -13,7 +13,7 @@ from service.offline.progress import Progress
 from service.offline.reading import read_texts
 from service.offline.saving import save_checkpoint
 from service.offline.training.processes import end_processes, is_main_process
-from service.offline.training.state import fingerprint_of
+from service.offline.training.state import clear_state, fingerprint_of
 from service.offline.wordpiece import MASK, SPECIAL_TOKENS, encode_in_portions, train_wordpiece
 from service.store.repository import write_synced
 
@@ -53,7 +53,8 @@ def make_encoder(
     texts = _texts(sources, columns, exclude)
     progress.say(f"{name}: {len(texts):,} different texts")
     state_folder = output / STATE_FOLDER / name
-    tokenizer = _tokenizer(tokenizer_file or _kept(state_folder, texts, size), texts, size)
+    kept = _kept(state_folder, texts, size)
+    tokenizer = _tokenizer(tokenizer_file or kept, texts, size)
     ids = encode_in_portions(tokenizer, texts, size.max_positions)
     tokens = sum(map(len, ids))
     progress.say(f"{name}: {tokenizer.get_vocab_size():,} pieces of words, {tokens:,} tokens")
@@ -72,7 +73,6 @@ def make_encoder(
     )
     end_processes()
     if main:
-        _kept(state_folder, texts, size).unlink(missing_ok=True)
         save_checkpoint(
             output / name,
             trained.encoder,
@@ -81,6 +81,8 @@ def make_encoder(
             size.max_positions,
             dropout=FINETUNING_DROPOUT,
         )
+        clear_state(state_folder)
+        kept.unlink(missing_ok=True)
         measured = ", ".join(f"{key} {value:.3f}" for key, value in trained.metrics.items())
         progress.say(f"{name}: {measured}; saved to {output / name}")
     return output / name

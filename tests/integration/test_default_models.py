@@ -1,6 +1,7 @@
 """The main job: `encserve bootstrap` on an empty store, then real text through the real server."""
 
 import base64
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -51,9 +52,11 @@ def test_progress_shows_phase_step_and_loss(progress_and_store: tuple[str, Path]
     for phase in ("embedding: export", "embedding: parity", "sentiment: train"):
         assert phase in phases
     trained = [line for line in lines if line.startswith("sentiment: train")]
-    losses = [float(line.rsplit(" ", 1)[1]) for line in trained]
+    losses = [float(re.findall(r"loss ([0-9.]+)", line)[0]) for line in trained]
     assert len(losses) == 10
     assert losses[-1] < losses[0] / 2
+    assert "dev macro_f1" in trained[-1]
+    assert "texts/s" in trained[-1]
 
 
 def test_both_models_are_published_whole_and_proven_equal(store: Path) -> None:
@@ -66,7 +69,13 @@ def test_both_models_are_published_whole_and_proven_equal(store: Path) -> None:
         assert (variants["fp32"].parity_max_abs_diff or 1) < 1e-4
         assert variants["int8"].quality["mean_cosine"] > 0.98
         assert model.manifest.default_variant in variants
-    assert repository.resolve("sentiment").manifest.metrics["dev_accuracy"] > 0.8
+    sentiment = repository.resolve("sentiment")
+    assert sentiment.manifest.metrics["dev_accuracy"] > 0.75
+    calibration = sentiment.manifest.calibration
+    assert calibration is not None
+    assert calibration.ece_after < calibration.ece_before
+    assert set(calibration.thresholds) == {"negative", "neutral", "positive"}
+    assert {"report/report.html", "report/MODEL_CARD.md"} <= sentiment.manifest.files.keys()
 
 
 def test_second_bootstrap_trains_nothing(store: Path) -> None:

@@ -98,7 +98,7 @@ def test_autoencoder_rebuilds_a_sentence_from_its_own_vector_only(quiet: Progres
         dev_fraction=0.1,
     )
     metrics = trained(quiet, config, texts)
-    assert metrics["dev_right"] > 0.5
+    assert metrics["dev_right"] > 0.4
     assert metrics["dev_right"] > metrics["dev_right_with_vectors_of_others"] + 0.2
 
 

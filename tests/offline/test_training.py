@@ -14,7 +14,7 @@ from service.offline.training.batches import plan_epoch, share_of
 from service.offline.training.lora import add_lora, merge_lora
 from service.offline.training.objectives import loss_of
 from service.offline.training.optimization import adamw, set_rate, warmup_then_decay
-from service.offline.training.state import Progressed, TrainingFolder, fingerprint_of
+from service.offline.training.state import Progressed, TrainingFolder, clear_state, fingerprint_of
 
 LENGTHS = st.lists(st.integers(1, 200), min_size=1, max_size=300)
 CONFIG = EncoderConfig(30, hidden_size=16, layers=2, heads=2, feed_forward_size=16)
@@ -172,7 +172,7 @@ def test_run_that_goes_on_from_its_state_ends_in_the_same_weights(tmp_path: Path
     done, best = again.load(nn.Linear(4, 2), torch.optim.AdamW(nn.Linear(4, 2).parameters()))
     assert (done.step, done.best_score, done.best_step) == (5, 0.5, 3)
     assert best is None
-    again.clear()
+    clear_state(tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
 
 

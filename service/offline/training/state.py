@@ -90,16 +90,8 @@ class TrainingFolder:
         state["history"] = tuple(state["history"])
         return Progressed(**state), load_file(best) if best.is_file() else None
 
-    def clear(self) -> None:
-        """The run is over: nothing is left to go on with."""
-        for folder in self._candidates():
-            shutil.rmtree(folder, ignore_errors=True)
-
     def _candidates(self) -> list[Path]:
-        if self._folder is None:
-            return []
-        name = self._folder.name
-        return [self._folder, *(self._folder.with_name(name + end) for end in (".old", ".writing"))]
+        return [] if self._folder is None else _forms_of(self._folder)
 
     def _found(self) -> tuple[Path, dict[str, Any]] | None:
         """Killed between its two renames, a save leaves the state before it as `.old`."""
@@ -111,6 +103,12 @@ class TrainingFolder:
         return None
 
 
+def clear_state(folder: Path) -> None:
+    """What was made of the run is safe: nothing is left to go on with."""
+    for form in _forms_of(folder):
+        shutil.rmtree(form, ignore_errors=True)
+
+
 def fingerprint_of(*facts: object) -> str:
     """sha256 of what a run depends on; each fact by its `repr`."""
     return hashlib.sha256(repr(facts).encode()).hexdigest()
@@ -119,6 +117,11 @@ def fingerprint_of(*facts: object) -> str:
 def snapshot(model: nn.Module) -> dict[str, Tensor]:
     """A copy of the weights as they are now."""
     return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+
+
+def _forms_of(folder: Path) -> list[Path]:
+    """The state, the one before it, and the one being written."""
+    return [folder, *(folder.with_name(folder.name + end) for end in (".old", ".writing"))]
 
 
 def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -32,7 +32,7 @@ EMBEDDINGS_RESPONSES: Examples = {
                 {
                     "object": "embedding",
                     "index": 0,
-                    "embedding": [0.92475003, 0.036229312, 0.16265947, 0.34215018],
+                    "embedding": [0.90364724, -0.034965772, 0.14014551, 0.403185],
                 }
             ],
             "usage": {"prompt_tokens": 12, "total_tokens": 12},
@@ -43,8 +43,8 @@ EMBEDDINGS_RESPONSES: Examples = {
             "object": "list",
             "model": "embedding",
             "data": [
-                {"object": "embedding", "index": 0, "embedding": "dGqFPco+Kr9fdT6/"},
-                {"object": "embedding", "index": 1, "embedding": "CGA1vVqV7T59fGK/"},
+                {"object": "embedding", "index": 0, "embedding": "3IL4PSCqLr8CkDi/"},
+                {"object": "embedding", "index": 1, "embedding": "Km8fPQdxuz7oBG6/"},
             ],
             "usage": {"prompt_tokens": 16, "total_tokens": 16},
         }

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from service.errors import DatasetInvalid
 from service.offline.checkpoints import DEFAULT_BASE, load_checkpoint
 from service.offline.cleaning import clean, key_of, labels_of
 from service.offline.corpus import load_sentiment_corpus
@@ -77,6 +78,10 @@ def make_classifier(
     config, holding = config or FinetuneConfig(), holding or Holding()
     examples = load_sentiment_corpus() if examples is None else examples
     main = is_main_process()
+    if holding.fairness and any(example.pair is not None for example in examples):
+        raise DatasetInvalid(
+            "fairness is measured of models that read single texts: leave --fairness out"
+        )
     cleaned = clean(examples, config.problem_type)
     if main:
         for line in cleaned.describe():

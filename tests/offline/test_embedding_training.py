@@ -23,7 +23,7 @@ from service.offline.progress import Progress
 from service.runtime.outputs import truncate_dimensions
 from service.store.repository import ModelRepository
 from tests.conftest import tiny_checkpoint
-from tests.offline.killing import kill_on_its_way
+from tests.offline.killing import first_step_told, kill_on_its_way, saved_step
 from tests.offline.test_workshop import save_checkpoint
 
 WORDS = ("the", "a", "train", "food", "nine", "leaves", "at", "good", "bad", "not")
@@ -142,9 +142,10 @@ def test_killed_training_goes_on_to_the_same_vectors(tmp_path: Path) -> None:
     whole = runner.invoke(cli.app, command(tmp_path, "whole"), catch_exceptions=False)
     assert whole.exit_code == 0, whole.output
     kill_on_its_way(command(tmp_path, "killed", "--save-every-s", "0"))
-    assert (tmp_path / "killed" / ".training" / "pairs" / "state.json").is_file()
+    step = saved_step(tmp_path / "killed" / ".training" / "pairs")
     again = runner.invoke(cli.app, command(tmp_path, "killed"), catch_exceptions=False)
     assert again.exit_code == 0, again.output
+    assert first_step_told(again.output) > step
     first, second = (
         ModelRepository(tmp_path / name).resolve("pairs").manifest.files["model.onnx"].sha256
         for name in ("whole", "killed")

@@ -13,14 +13,17 @@ import torch
 from typer.testing import CliRunner
 
 from service import cli
+from service.errors import DatasetInvalid
 from service.offline.checkpoints import Checkpoint, load_checkpoint
 from service.offline.data import Example
+from service.offline.evaluation.fairness import FairnessPair
 from service.offline.finetune import FinetuneConfig, Finetuned, finetune
+from service.offline.making import Holding, make_classifier
 from service.offline.predict import Predictor
 from service.offline.progress import Progress
 from service.store.repository import ModelRepository, PublishedModel
 from tests.conftest import tiny_checkpoint
-from tests.offline.killing import kill_on_its_way
+from tests.offline.killing import first_step_told, kill_on_its_way, saved_step
 from tests.offline.test_workshop import save_checkpoint
 
 WORDS = ("the", "a", "train", "food", "nine", "leaves", "at")
@@ -172,9 +175,10 @@ def test_killed_fine_tuning_goes_on_to_the_same_model(tmp_path: Path) -> None:
     assert whole.exit_code == 0, whole.output
     kill_on_its_way(command(tmp_path, "killed", "--save-every-s", "0"))
     state = tmp_path / "killed" / ".training" / "moods"
-    assert json.loads((state / "state.json").read_bytes())["step"] > 0
+    step = saved_step(state)
     again = runner.invoke(cli.app, command(tmp_path, "killed"), catch_exceptions=False)
     assert again.exit_code == 0, again.output
+    assert first_step_told(again.output) > step
     assert weights_digest(published(tmp_path, "killed")) == weights_digest(
         published(tmp_path, "whole")
     )
@@ -222,6 +226,18 @@ def test_published_model_scores_as_it_was_calibrated(tmp_path: Path) -> None:
     assert {"metrics.json", "MODEL_CARD.md", "report.html"} <= {
         path.name for path in (model.path / "report").iterdir()
     }
+
+
+def test_fairness_of_pairs_is_refused_before_anything_is_trained(
+    quiet: Progress, tmp_path: Path
+) -> None:
+    examples = [Example(text, text.split()[-1], "another") for text in phrases("good", "bad")]
+    holding = Holding(fairness=[FairnessPair("he is good", "she is good")])
+    with pytest.raises(DatasetInvalid, match="leave --fairness out"):
+        make_classifier(
+            ModelRepository(tmp_path), "pairs", quiet, examples=examples, holding=holding
+        )
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_pairs_are_published_as_a_model_that_reads_pairs(tmp_path: Path) -> None:

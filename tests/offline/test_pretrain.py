@@ -22,7 +22,7 @@ from service.offline.wordpiece import (
     encode_in_portions,
     train_wordpiece,
 )
-from tests.offline.killing import kill_on_its_way
+from tests.offline.killing import first_step_told, kill_on_its_way, saved_step
 
 ADJECTIVES = ("red", "old", "small", "warm")
 NOUNS = ("boat", "house", "river", "garden", "bridge")
@@ -146,9 +146,10 @@ def test_too_few_texts_are_refused(tmp_path: Path) -> None:
 def test_killed_pretraining_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     killed = command(tmp_path, "killed")
     kill_on_its_way([*killed, "--save-every-s", "0"])
-    assert (tmp_path / "killed" / ".training" / "new" / "state.json").is_file()
+    step = saved_step(tmp_path / "killed" / ".training" / "new")
     again = CliRunner().invoke(cli.app, killed, catch_exceptions=False)
     assert again.exit_code == 0, again.output
+    assert first_step_told(again.output) > step
     tokenizer = ["--tokenizer", str(tmp_path / "killed" / "new" / "tokenizer.json")]
     whole = CliRunner().invoke(
         cli.app, command(tmp_path, "whole", *tokenizer), catch_exceptions=False

@@ -2,75 +2,91 @@
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from service.batching.batcher import Batcher
-from service.batching.queue import Priority
-from service.batching.workers import WorkerPool
-from service.errors import (
-    BlankText,
-    DeadlineExceeded,
-    EmptyInput,
-    InvalidDimensions,
-    TextTooLong,
-    TooManyTexts,
-    WrongTask,
+from service.batching.pending import Timing
+from service.errors import DeadlineExceeded, EncserveError, InvalidDimensions, WrongTask
+from service.metrics import ModelMetrics
+from service.preparing import DEFAULT, Input, Options, Prepared, Preparer
+from service.runtime.outputs import (
+    Pooling,
+    label_scores,
+    pool_spans,
+    truncate_dimensions,
+    unit_length,
 )
-from service.metrics import Metrics
-from service.runtime.outputs import label_scores, truncate_dimensions
-from service.runtime.tokenizer import Tokenized, Tokenizer
+from service.runtime.tokenizer import Tokenizer
 from service.settings import Settings
 from service.store.manifest import Manifest
 
 FloatArray = npt.NDArray[np.float32]
 
-# Tokenizing about this much text takes a millisecond, the most the event loop is held for.
-INLINE_TOKENIZE_CHARS = 2_000
-# Longer requests are tokenized in portions, so that they take turns and end when callers leave.
-TOKENIZE_PORTION_CHARS = 16_000
-
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Rows in the order of the texts, [n, width] float32, and what each text cost.
+    """Rows in the order of the inputs, [n, width] float32, and what each input cost.
 
-    tokens: [n], after truncation, special tokens included. truncated: [n].
+    tokens: [n], those that the model read, special tokens included. full_tokens: [n], those that
+    the whole input has. errors: by index, of inputs whose row is worth nothing; only where the
+    caller asked for a partial answer. tokenize_s, queue_s, infer_s: where the time went.
     """
 
     rows: FloatArray
     tokens: list[int]
+    full_tokens: list[int]
     truncated: list[bool]
+    errors: dict[int, EncserveError] = field(default_factory=dict)
+    tokenize_s: float = 0.0
+    queue_s: float = 0.0
+    infer_s: float = 0.0
 
 
 class Engine:
-    """Answers for one model version; the collaborators are its own, the pool may be shared."""
+    """Answers for one model version; the collaborators are its own.
+
+    token_batcher: of the model's vectors a token; None where the model has none.
+    digest: sha256 of the ONNX file that is served.
+    """
 
     def __init__(
         self,
         manifest: Manifest,
+        variant: str,
         tokenizer: Tokenizer,
+        preparer: Preparer,
         batcher: Batcher[FloatArray],
-        pool: WorkerPool,
-        metrics: Metrics,
+        metrics: ModelMetrics,
         settings: Settings,
+        token_batcher: Batcher[FloatArray] | None = None,
     ) -> None:
         self.manifest = manifest
-        self._tokenizer = tokenizer
+        self.variant = variant
+        self.tokenizer = tokenizer
+        self.digest = manifest.files[manifest.file_of(variant)].sha256
+        self._preparer = preparer
         self._batcher = batcher
-        self._pool = pool
+        self._token_batcher = token_batcher
         self._metrics = metrics
         self._settings = settings
-        self._prompt = manifest.prompt
-        (alone,) = tokenizer.encode([self._prompt])
-        self._prompt_ids = alone.token_ids
 
     @property
     def name(self) -> str:
         return self.manifest.name
+
+    @property
+    def version(self) -> str:
+        return self.manifest.version
+
+    @property
+    def reads_pairs(self) -> bool:
+        """The model judges two texts together."""
+        return self.manifest.pair_separator_id is not None
 
     @property
     def ready(self) -> bool:
@@ -80,23 +96,28 @@ class Engine:
     @property
     def broken(self) -> bool:
         """True once a worker has died: only a new process helps."""
-        return self._batcher.broken
+        return any(batcher.broken for batcher in self._batchers())
 
     async def embed(
         self,
-        texts: Sequence[str],
+        inputs: Sequence[Input],
+        options: Options = DEFAULT,
+        *,
         dimensions: int | None = None,
-        priority: Priority = Priority.INTERACTIVE,
+        normalize: bool = True,
     ) -> Answer:
-        """One vector a text, [n, dimensions or width] float32.
+        """One vector an input, [n, dimensions or width] float32.
 
-        The manifest's default prompt, if it has one, is put before each text, as
-        sentence-transformers does; its tokens count.
+        A prompt, the manifest's default or the one that is named, is put before each text, as
+        sentence-transformers does; its tokens count. A text over several windows has the mean of
+        their vectors, each weighted by its tokens.
+
+        Args:
+            normalize: scale to unit length, if the model is made for that.
 
         Raises:
             InvalidDimensions: more dimensions than the model has.
             InvalidRequest: a text is blank or too long, or there are none or too many.
-            WrongTask: the model reads pairs of texts.
             Overloaded, DeadlineExceeded, ShuttingDown: try again later.
             InferenceFailed: the model failed on a text.
         """
@@ -105,100 +126,150 @@ class Engine:
                 f"dimensions must be from 1 to {self.manifest.width} for model {self.name!r}",
                 param="dimensions",
             )
-        answer = await self._encode(texts, priority)
-        if dimensions is None:
-            return answer
-        return Answer(truncate_dimensions(answer.rows, dimensions), answer.tokens, answer.truncated)
+        answer = await self._answer(inputs, options, _unchanged, "mean")
+        if dimensions is not None:
+            return replace(answer, rows=truncate_dimensions(answer.rows, dimensions))
+        if normalize and self.manifest.normalized:
+            return replace(answer, rows=unit_length(answer.rows))
+        return answer
 
     async def classify(
-        self, texts: Sequence[str], priority: Priority = Priority.INTERACTIVE
+        self, inputs: Sequence[Input], options: Options = DEFAULT, *, raw_scores: bool = False
     ) -> Answer:
-        """One score a label, [n, labels] float32, as `label_scores` says. Raises as `embed`."""
-        answer = await self._encode(texts, priority)
-        scores = label_scores(answer.rows, self.manifest.problem_type)
-        if self.manifest.problem_type == "single_label":
-            for winner in scores.argmax(axis=-1).tolist():
-                self._metrics.predictions.labels(self.name, self.manifest.labels[winner]).inc()
-        return Answer(scores, answer.tokens, answer.truncated)
+        """One score a label, [n, labels] float32, as `label_scores` says. Raises as `embed`.
+
+        Args:
+            raw_scores: the logits as they stand; calibrated, if the model is.
+        """
+        problem = self.manifest.problem_type
+        scores = _unchanged if raw_scores else partial(label_scores, problem_type=problem)
+        answer = await self._answer(inputs, options, scores, options.windows)
+        if problem == "single_label":
+            for index, winner in enumerate(answer.rows.argmax(axis=-1).tolist()):
+                if index not in answer.errors:
+                    self._metrics.predicted(self.manifest.labels[winner])
+        return answer
+
+    async def embed_tokens(
+        self, inputs: Sequence[Input], options: Options = DEFAULT
+    ) -> tuple[list[FloatArray], Answer]:
+        """One vector a token, special tokens included: [tokens of the input, width] an input.
+
+        The answer says what it cost; its rows are empty. Raises as `embed`, and
+
+        Raises:
+            WrongTask: the model has no vectors of tokens.
+        """
+        if self._token_batcher is None:
+            raise WrongTask(
+                f"model {self.name!r} was published without vectors of tokens: publish it again "
+                "from its checkpoint",
+                param="model",
+            )
+        if options.overflow == "windows" or options.partial:
+            raise ValueError("vectors of tokens are neither spread over windows nor partial")
+        computed = await self._compute(self._token_batcher, inputs, options)
+        vectors = [row for row in computed.rows if not isinstance(row, EncserveError)]
+        return vectors, self._answer_of(computed, np.empty((len(inputs), 0), np.float32))
 
     def start(self) -> None:
         """Start the workers; needs a running event loop."""
-        self._batcher.start()
+        for batcher in self._batchers():
+            batcher.start()
 
     async def close(self, grace_s: float) -> None:
         """Finish what was accepted within `grace_s`; whoever still waits then gets ShuttingDown."""
-        await self._batcher.close(grace_s)
+        await asyncio.gather(*(batcher.close(grace_s) for batcher in self._batchers()))
 
-    async def _encode(self, texts: Sequence[str], priority: Priority) -> Answer:
-        self._check(texts)
-        texts = [self._prompt + text for text in texts] if self._prompt else texts
+    async def _answer(
+        self,
+        inputs: Sequence[Input],
+        options: Options,
+        finish: Callable[[FloatArray], FloatArray],
+        pooling: Pooling,
+    ) -> Answer:
+        """The model's rows, each through `finish`, put together where an input has several."""
+        computed = await self._compute(self._batcher, inputs, options)
+        nothing = np.zeros(self.manifest.width, np.float32)
+        found = [nothing if isinstance(row, EncserveError) else row for row in computed.rows]
+        rows = finish(np.stack(found)) if found else np.empty((0, self.manifest.width), np.float32)
+        if computed.owners == list(range(len(inputs))):
+            return self._answer_of(computed, rows)
+        tokens = [len(span) for spans in computed.prepared.spans for span in spans]
+        pooled = pool_spans(rows, computed.owners, tokens, len(inputs), pooling)
+        return self._answer_of(computed, pooled)
+
+    async def _compute(
+        self, batcher: Batcher[FloatArray], inputs: Sequence[Input], options: Options
+    ) -> "_Computed":
         timeout_s = self._settings.request_timeout_s
-        deadline_s = time.perf_counter() + timeout_s
+        if options.timeout_s is not None:
+            timeout_s = min(timeout_s, options.timeout_s)
+        started_s = time.perf_counter()
         try:
             async with asyncio.timeout(timeout_s):
-                tokenized = await self._tokenize(texts)
-                rows = await self._batcher.submit(
-                    [text.token_ids for text in tokenized], priority=priority, deadline_s=deadline_s
+                prepared = await self._preparer.prepare(
+                    inputs, options, lambda: batcher.admit(len(inputs))
                 )
+                computed = _Computed(prepared, time.perf_counter() - started_s)
+                if spans := [span for spans in prepared.spans for span in spans]:
+                    submit = batcher.submit_each if options.partial else batcher.submit
+                    computed.rows = await submit(
+                        spans,
+                        priority=options.priority,
+                        deadline_s=started_s + timeout_s,
+                        timing=computed.timing,
+                    )
+                return computed
         except TimeoutError as error:
             raise DeadlineExceeded(
-                f"no answer within {timeout_s:g} s (ENCSERVE_REQUEST_TIMEOUT_S): "
-                "send fewer texts at a time, or send the request again later"
+                f"no answer within {timeout_s:g} s (ENCSERVE_REQUEST_TIMEOUT_S, or what the caller "
+                "allows): send fewer texts at a time, or send the request again later"
             ) from error
-        truncated = [text.truncated for text in tokenized]
-        self._metrics.truncated_texts.labels(self.name).inc(sum(truncated))
-        return Answer(np.stack(rows), [len(text.token_ids) for text in tokenized], truncated)
 
-    async def _tokenize(self, texts: Sequence[str]) -> list[Tokenized]:
-        tokenized: list[Tokenized] = []
-        with self._metrics.stage(self.name, "tokenize"):
-            # A full queue, or a stop, is seen before the work of tokenizing, not after.
-            self._batcher.admit(len(texts))
-            if sum(map(len, texts)) <= INLINE_TOKENIZE_CHARS:
-                tokenized = self._tokenizer.encode(texts)
-            else:
-                for portion in _portions(texts, TOKENIZE_PORTION_CHARS):
-                    self._batcher.admit(len(texts))
-                    tokenized += await self._pool.run_aside(self._tokenizer.encode, portion)
-        for index, text in enumerate(tokenized):
-            if text.blank or text.token_ids == self._prompt_ids:
-                raise BlankText(
-                    "the text has nothing that the model's tokenizer keeps", param=f"input[{index}]"
-                )
-        return tokenized
+    def _answer_of(self, computed: "_Computed", rows: FloatArray) -> Answer:
+        prepared = computed.prepared
+        failed = {
+            owner: row
+            for owner, row in zip(computed.owners, computed.rows, strict=True)
+            if isinstance(row, EncserveError)
+        }
+        tokens = [sum(map(len, spans)) for spans in prepared.spans]
+        truncated = [
+            len(spans) == 1 and len(spans[0]) < full
+            for spans, full in zip(prepared.spans, prepared.full_tokens, strict=True)
+        ]
+        self._metrics.truncated_texts.inc(sum(truncated))
+        return Answer(
+            rows,
+            tokens,
+            prepared.full_tokens,
+            truncated,
+            prepared.errors | failed,
+            computed.tokenize_s,
+            computed.timing.queue_s,
+            computed.timing.infer_s,
+        )
 
-    def _check(self, texts: Sequence[str]) -> None:
-        if self.manifest.pair_separator_id is not None:
-            raise WrongTask(
-                f"model {self.name!r} judges two texts together, and this route takes single "
-                "texts: ask another model",
-                param="model",
-            )
-        if not texts:
-            raise EmptyInput("input is empty: send at least one text", param="input")
-        most = self._settings.max_texts_per_request
-        if len(texts) > most:
-            raise TooManyTexts(len(texts), most)
-        for index, text in enumerate(texts):
-            if not text or text.isspace():
-                raise BlankText("the text is empty or blank", param=f"input[{index}]")
-            if len(text) > self._settings.max_text_chars:
-                raise TextTooLong(
-                    f"the text has {len(text)} characters, the limit is "
-                    f"{self._settings.max_text_chars}: "
-                    "shorten it, or raise ENCSERVE_MAX_TEXT_CHARS",
-                    param=f"input[{index}]",
-                )
+    def _batchers(self) -> list[Batcher[FloatArray]]:
+        return [self._batcher, *([self._token_batcher] if self._token_batcher else [])]
 
 
-def _portions(texts: Sequence[str], max_chars: int) -> Iterator[list[str]]:
-    """The texts in their order, in lists of at most `max_chars` or one longer text."""
-    portion: list[str] = []
-    chars = 0
-    for text in texts:
-        if portion and chars + len(text) > max_chars:
-            yield portion
-            portion, chars = [], 0
-        portion.append(text)
-        chars += len(text)
-    yield portion
+@dataclass(slots=True)
+class _Computed:
+    """What was prepared, and a row or an error for each of its spans, in order."""
+
+    prepared: Prepared
+    tokenize_s: float
+    rows: Sequence[FloatArray | EncserveError] = ()
+    timing: Timing = field(default_factory=Timing)
+
+    @property
+    def owners(self) -> list[int]:
+        """Which input each span is of."""
+        spans = self.prepared.spans
+        return [index for index, of_one in enumerate(spans) for _ in of_one]
+
+
+def _unchanged(rows: FloatArray) -> FloatArray:
+    return rows

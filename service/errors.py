@@ -6,6 +6,7 @@
     │   ├── EmptyInput · BlankText · TooManyTexts · TextTooLong · TooManyTokens
     │   ├── InvalidDimensions · WrongTask · TokenIdsNotAccepted
     │   └── UnknownModel
+    ├── VersionMismatch         another version serves than the caller expects
     ├── Overloaded · DeadlineExceeded · ShuttingDown        try again later
     ├── InferenceFailed         the model could not answer
     │   └── NonFiniteOutput
@@ -101,6 +102,12 @@ class TokenIdsNotAccepted(InvalidRequest):
 
 class UnknownModel(InvalidRequest):
     code = "model_not_found"
+
+
+class VersionMismatch(EncserveError):
+    """The same request would be refused again: vectors of two versions must not be mixed."""
+
+    code = "version_mismatch"
 
 
 class Overloaded(EncserveError):

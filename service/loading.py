@@ -11,6 +11,7 @@ from service.batching.workers import WorkerPool
 from service.engine import Engine, FloatArray
 from service.errors import InvalidField, ModelCorrupt, ModelNotFound
 from service.metrics import Metrics
+from service.preparing import Preparer
 from service.registry import EngineRegistry
 from service.runtime.cpus import available_cpus
 from service.runtime.session import ENCODERS, Encoder, open_session
@@ -40,7 +41,10 @@ class Plan:
 def load_engines(settings: Settings, metrics: Metrics) -> EngineRegistry:
     """Load every model of the store, or those that the settings name, in parallel.
 
+    Of several versions of a model the current one answers to the name alone, else the first named.
+
     Raises:
+        InvalidField: an alias means no loaded model.
         ModelNotFound: the store is empty or lacks a named model.
         ModelCorrupt, ManifestInvalid: published files are not what they should be.
     """
@@ -51,7 +55,10 @@ def load_engines(settings: Settings, metrics: Metrics) -> EngineRegistry:
             f"no models in {settings.model_store}: make the default models with "
             "`encserve bootstrap`, or name another store with ENCSERVE_MODEL_STORE"
         )
-    plans = [plan(repository.resolve(name), settings) for name in names]
+    plans = [
+        plan(repository.resolve(*_name_and_version(name)), settings)
+        for name in sorted(names, key=lambda name: "@" in name)
+    ]
     pool = WorkerPool(max(plan.shape.workers for plan in plans))
     cache = RowCache(settings.cache_bytes, metrics) if settings.cache_bytes else None
     try:
@@ -59,10 +66,15 @@ def load_engines(settings: Settings, metrics: Metrics) -> EngineRegistry:
             load = threads.map(
                 lambda plan: load_engine(plan, pool, cache, settings, metrics), plans
             )
-            return EngineRegistry(list(load), pool)
+            return EngineRegistry(list(load), pool, settings.aliases)
     except BaseException:
         pool.close()
         raise
+
+
+def _name_and_version(name: str) -> tuple[str, str | None]:
+    model, _, version = name.partition("@")
+    return model, version or None
 
 
 def plan(model: PublishedModel, settings: Settings) -> Plan:
@@ -115,10 +127,11 @@ def load_engine(
         pairs=manifest.pair_separator_id is not None,
     )
     encoder = _open(plan, settings, tokenizer, plan.shape.threads)
+    model_metrics = metrics.of_model(manifest.name, manifest.version)
     batcher: Batcher[FloatArray] = Batcher(
         encoder,
         pool,
-        metrics,
+        model_metrics,
         cache.of_model(manifest.name, manifest.version, plan.variant) if cache else None,
         wide=_wide_run(plan, settings, tokenizer),
         model=manifest.name,
@@ -127,10 +140,9 @@ def load_engine(
         max_runs=plan.shape.workers,
         padded=manifest.layout == "padded",
     )
-    metrics.declare_model(
-        manifest.name, manifest.version, manifest.task, plan.variant, manifest.labels
-    )
-    return Engine(manifest, tokenizer, batcher, pool, metrics, settings)
+    model_metrics.declare(manifest.task, plan.variant, manifest.labels)
+    preparer = Preparer(manifest, tokenizer, pool, model_metrics, settings)
+    return Engine(manifest, plan.variant, tokenizer, preparer, batcher, model_metrics, settings)
 
 
 def variant_to_serve(manifest: Manifest, settings: Settings) -> str:

@@ -1,8 +1,6 @@
 """Every Prometheus series, named here and nowhere else, on a registry that is passed in."""
 
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -25,20 +23,20 @@ class Metrics:
         self.requests = Counter(
             "encserve_requests",
             "Requests answered, by route, model and outcome (ok, or the error's code).",
-            ["endpoint", "model", "outcome"],
+            ["endpoint", "model", "version", "outcome"],
             registry=registry,
         )
         self.request_duration = Histogram(
             "encserve_request_duration_seconds",
             "Time from the first byte handled to the last byte of the answer.",
-            ["endpoint", "model"],
+            ["endpoint", "model", "version"],
             buckets=DURATION_BUCKETS_S,
             registry=registry,
         )
         self.stage_duration = Histogram(
             "encserve_stage_duration_seconds",
             "Time by stage: tokenize (one request), queue (one text), infer (one batch).",
-            ["model", "stage"],
+            ["model", "version", "stage"],
             buckets=DURATION_BUCKETS_S,
             registry=registry,
         )
@@ -46,48 +44,54 @@ class Metrics:
             "encserve_texts",
             "Texts accepted, by where the answer comes from: computed, in_flight (another caller "
             "waits for the same), cached.",
-            ["model", "source"],
+            ["model", "version", "source"],
             registry=registry,
         )
         self.cache_bytes = Gauge(
             "encserve_cache_bytes", "Size of the cache of answers.", registry=registry
         )
         self.queue_texts = Gauge(
-            "encserve_queue_texts", "Texts waiting for a batch.", ["model"], registry=registry
+            "encserve_queue_texts",
+            "Texts waiting for a batch.",
+            ["model", "version"],
+            registry=registry,
         )
         self.queue_tokens = Gauge(
-            "encserve_queue_tokens", "Tokens waiting for a batch.", ["model"], registry=registry
+            "encserve_queue_tokens",
+            "Tokens waiting for a batch.",
+            ["model", "version"],
+            registry=registry,
         )
         self.batch_texts = Histogram(
             "encserve_batch_texts",
             "Texts in one model run.",
-            ["model"],
+            ["model", "version"],
             buckets=BATCH_TEXTS_BUCKETS,
             registry=registry,
         )
         self.batch_tokens = Histogram(
             "encserve_batch_tokens",
             "Tokens in one model run.",
-            ["model"],
+            ["model", "version"],
             buckets=BATCH_TOKENS_BUCKETS,
             registry=registry,
         )
         self.rejected_requests = Counter(
             "encserve_rejected_requests",
             "Requests refused for want of capacity or time, by the error's code.",
-            ["model", "reason"],
+            ["model", "version", "reason"],
             registry=registry,
         )
         self.truncated_texts = Counter(
             "encserve_truncated_texts",
             "Texts cut to the model's longest input.",
-            ["model"],
+            ["model", "version"],
             registry=registry,
         )
         self.predictions = Counter(
             "encserve_predictions",
             "Texts classified, by the label that won.",
-            ["model", "label"],
+            ["model", "version", "label"],
             registry=registry,
         )
         self.model_info = Gauge(
@@ -97,24 +101,42 @@ class Metrics:
             registry=registry,
         )
 
-    def declare_model(
-        self, model: str, version: str, task: str, variant: str, labels: Sequence[str]
-    ) -> None:
-        """Start the model's series at zero: a counter that appears late hides its first rise."""
-        self.model_info.labels(model, version, task, variant).set(1)
-        self.truncated_texts.labels(model)
-        for source in ("computed", "in_flight", "cached"):
-            self.texts.labels(model, source)
-        for reason in REJECTIONS:
-            self.rejected_requests.labels(model, reason)
-        for label in labels:
-            self.predictions.labels(model, label)
+    def of_model(self, model: str, version: str) -> "ModelMetrics":
+        """The series of one model version."""
+        return ModelMetrics(self, model, version)
 
-    @contextmanager
-    def stage(self, model: str, stage: str) -> Iterator[None]:
-        """Time the block as one observation of `stage`, whether it succeeds or raises."""
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.stage_duration.labels(model, stage).observe(time.perf_counter() - started)
+
+class ModelMetrics:
+    """The series of one model version, bound once: looking labels up costs more than counting."""
+
+    def __init__(self, metrics: Metrics, model: str, version: str) -> None:
+        self._metrics = metrics
+        self._labels = (model, version)
+        self.queue_texts = metrics.queue_texts.labels(model, version)
+        self.queue_tokens = metrics.queue_tokens.labels(model, version)
+        self.batch_texts = metrics.batch_texts.labels(model, version)
+        self.batch_tokens = metrics.batch_tokens.labels(model, version)
+        self.truncated_texts = metrics.truncated_texts.labels(model, version)
+        self.tokenize_duration = metrics.stage_duration.labels(model, version, "tokenize")
+        self.queue_duration = metrics.stage_duration.labels(model, version, "queue")
+        self.infer_duration = metrics.stage_duration.labels(model, version, "infer")
+        self.texts_computed = metrics.texts.labels(model, version, "computed")
+        self.texts_in_flight = metrics.texts.labels(model, version, "in_flight")
+        self.texts_cached = metrics.texts.labels(model, version, "cached")
+
+    def declare(self, task: str, variant: str, labels: Sequence[str]) -> None:
+        """Start the model's series at zero: a counter that appears late hides its first rise."""
+        model, version = self._labels
+        self._metrics.model_info.labels(model, version, task, variant).set(1)
+        for reason in REJECTIONS:
+            self._metrics.rejected_requests.labels(model, version, reason)
+        for label in labels:
+            self._metrics.predictions.labels(model, version, label)
+
+    def rejected(self, reason: str) -> None:
+        """A request was refused with the error code `reason`, one of `REJECTIONS`."""
+        self._metrics.rejected_requests.labels(*self._labels, reason).inc()
+
+    def predicted(self, label: str) -> None:
+        """`label` won for one text."""
+        self._metrics.predictions.labels(*self._labels, label).inc()

@@ -1,26 +1,52 @@
-"""The engines of this process by model name, started and closed together."""
+"""The engines of this process by model name and version, started and closed together."""
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from service.batching.workers import WorkerPool
 from service.engine import Engine
-from service.errors import UnknownModel, WrongTask
+from service.errors import InvalidField, UnknownModel, WrongTask
 from service.store.manifest import Task
 
 DEFAULT_MODELS: Mapping[Task, str] = {"embedding": "embedding", "classification": "sentiment"}
+NO_ALIASES: Mapping[str, str] = MappingProxyType({})
 
 
 class EngineRegistry:
-    """The engines of this process by model name, and the threads that they share."""
+    """The engines of this process, and the threads that they share.
 
-    def __init__(self, engines: Sequence[Engine], pool: WorkerPool) -> None:
-        self._engines = {engine.name: engine for engine in engines}
+    Args:
+        engines: of several versions of a model, the first answers to the name alone.
+        aliases: other names, each for a model or for one version of it.
+
+    Raises:
+        InvalidField: an alias means a model that is not there, or is the name of one that is.
+    """
+
+    def __init__(
+        self,
+        engines: Sequence[Engine],
+        pool: WorkerPool,
+        aliases: Mapping[str, str] = NO_ALIASES,
+    ) -> None:
+        self._served: dict[str, Engine] = {}
+        self._versions: dict[str, Engine] = {}
+        for engine in engines:
+            self._served.setdefault(engine.name, engine)
+            self._versions[f"{engine.name}@{engine.version}"] = engine
+        self._aliases = dict(aliases)
         self._pool = pool
         self._draining = False
+        for alias, model in self._aliases.items():
+            if alias in self._served or self._find(model) is None or model in self._aliases:
+                raise InvalidField(
+                    f"alias {alias!r} of {model!r} (ENCSERVE_ALIASES): an alias is no loaded "
+                    f"model's name, and means one; loaded are {self._names()}"
+                )
 
     def __iter__(self) -> Iterator[Engine]:
-        return iter(self._engines.values())
+        return iter(self._versions.values())
 
     @property
     def ready(self) -> bool:
@@ -32,13 +58,22 @@ class EngineRegistry:
         """A worker has died; the process should be replaced."""
         return any(engine.broken for engine in self)
 
+    def name_of(self, engine: Engine) -> str:
+        """What to ask for to get this engine: its name, or name@version beside another version."""
+        serves = self._served[engine.name] is engine
+        return engine.name if serves else f"{engine.name}@{engine.version}"
+
+    def aliases_of(self, engine: Engine) -> list[str]:
+        """The other names of an engine."""
+        return [alias for alias in self._aliases if self._find(alias) is engine]
+
     def get(self, name: str) -> Engine:
-        """The engine of model `name`.
+        """The engine of a model by name, name@version or alias.
 
         Raises:
             UnknownModel: no such model is loaded; the message lists those that are.
         """
-        engine = self._engines.get(name)
+        engine = self._find(name)
         if engine is None:
             raise UnknownModel(f"no such model; loaded are {self._names()}", param="model")
         return engine
@@ -60,6 +95,12 @@ class EngineRegistry:
             )
         return engine
 
+    def default(self, task: Task) -> Engine | None:
+        """The model of a task that needs no name, if there is one."""
+        engines = [engine for engine in self._served.values() if engine.manifest.task == task]
+        named = [engine for engine in engines if engine.name == DEFAULT_MODELS[task]]
+        return (named or engines)[0] if len(named or engines) == 1 else None
+
     def start(self) -> None:
         """Start the workers of every engine; needs a running event loop."""
         for engine in self:
@@ -75,12 +116,15 @@ class EngineRegistry:
         await asyncio.gather(*(engine.close(grace_s) for engine in self))
         self._pool.close()
 
+    def _find(self, name: str) -> Engine | None:
+        name = self._aliases.get(name, name)
+        return self._served.get(name) or self._versions.get(name)
+
     def _default(self, task: Task) -> Engine:
-        engines = [engine for engine in self if engine.manifest.task == task]
-        named = [engine for engine in engines if engine.name == DEFAULT_MODELS[task]]
-        if len(named or engines) != 1:
+        engine = self.default(task)
+        if engine is None:
             raise UnknownModel(f"name a {task} model; loaded are {self._names()}", param="model")
-        return (named or engines)[0]
+        return engine
 
     def _names(self) -> str:
-        return ", ".join(self._engines) or "none"
+        return ", ".join(map(self.name_of, self)) or "none"

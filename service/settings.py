@@ -28,7 +28,13 @@ class Settings(BaseSettings):
     )
     model_store: Path = Field(Path("model_store"), description="folder of the published models")
     models: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="names to serve, comma-separated; empty serves every model of the store"
+        (),
+        description="what to serve, comma-separated: names, or name@version for another version "
+        "than the current one; empty serves every model of the store",
+    )
+    aliases: Annotated[dict[str, str], NoDecode] = Field(
+        {},
+        description="other names of models, comma-separated: text-embedding-3-small=embedding",
     )
 
     variant: str = Field(
@@ -89,6 +95,16 @@ class Settings(BaseSettings):
         if not isinstance(names, str):
             return names
         return tuple(name.strip() for name in names.split(",") if name.strip())
+
+    @field_validator("aliases", mode="before")
+    @classmethod
+    def _split_aliases(cls, aliases: object) -> object:
+        if not isinstance(aliases, str):
+            return aliases
+        pairs = [pair.partition("=") for pair in aliases.split(",") if pair.strip()]
+        if any(not (alias.strip() and model.strip()) for alias, _, model in pairs):
+            raise ValueError("aliases are written alias=model, separated by commas")
+        return {alias.strip(): model.strip() for alias, _, model in pairs}
 
     @model_validator(mode="after")
     def _refuse_contradictions(self) -> Self:

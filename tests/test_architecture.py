@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from service import errors
-from service.api.errors import STATUS, status_of
+from service.api.dialects import OIP, OWN, TEI, Dialect
 from service.errors import EncserveError
 
 SERVICE = Path(errors.__file__).parent
@@ -28,23 +28,31 @@ def test_server_imports_neither_torch_nor_transformers() -> None:
     assert result.stdout.strip() == "[]"
 
 
+DIALECTS = (OWN, TEI, OIP)
+
+
 def all_errors(root: type[EncserveError]) -> set[type[EncserveError]]:
     return {root}.union(*(all_errors(child) for child in root.__subclasses__()))
 
 
 def test_every_error_has_a_status_and_a_code_of_its_own() -> None:
     classes = all_errors(EncserveError)
-    assert {cls for cls in classes if not 400 <= status_of(cls) < 600} == set()
+    for dialect in DIALECTS:
+        assert {cls for cls in classes if not 400 <= dialect.status_of(cls) < 600} == set()
     assert len({cls.code for cls in classes}) == len(classes)
 
 
-def test_callers_faults_are_4xx_and_only_theirs() -> None:
-    faults = all_errors(errors.InvalidRequest) | {errors.Overloaded}
-    assert {cls for cls in all_errors(EncserveError) if status_of(cls) < 500} == faults
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_callers_faults_are_4xx_and_only_theirs(dialect: Dialect) -> None:
+    faults = all_errors(errors.InvalidRequest) | {errors.Overloaded, errors.VersionMismatch}
+    # text-embeddings-inference has a 4xx of its own for a model that fails.
+    faults |= all_errors(errors.InferenceFailed) if dialect is TEI else set()
+    assert {cls for cls in all_errors(EncserveError) if dialect.status_of(cls) < 500} == faults
 
 
-def test_table_has_no_row_that_nothing_uses() -> None:
-    assert set(STATUS) <= all_errors(EncserveError)
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_table_has_no_row_that_nothing_uses(dialect: Dialect) -> None:
+    assert set(dialect.statuses) <= all_errors(EncserveError)
 
 
 @pytest.mark.parametrize("path", sorted(SERVICE.rglob("*.py")), ids=lambda path: path.name)

@@ -1,15 +1,10 @@
-"""One table from the error tree to status codes, and the only place that writes error bodies.
-
-Bodies carry a stable code and a sentence, never what the caller sent; the shape is also the one
-that OpenAI's clients parse.
-"""
+"""Every error that leaves a route becomes an answer here, in the words of the route's dialect."""
 
 import logging
 import math
 from collections.abc import Sequence
 from typing import Any
 
-import orjson
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -17,23 +12,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from service import errors
+from service.api.dialects import OIP, OWN, Dialect
 from service.errors import EncserveError, InvalidField
 
 logger = logging.getLogger(__name__)
 
-# The nearest ancestor in the table counts.
-STATUS: dict[type[EncserveError], int] = {
-    errors.InvalidRequest: 400,
-    errors.UnknownModel: 404,
-    errors.BodyTooSlow: 408,
-    errors.BodyTooLarge: 413,
-    errors.UnsupportedMediaType: 415,
-    errors.Overloaded: 429,
-    errors.InferenceFailed: 500,
-    errors.ShuttingDown: 503,
-    errors.DeadlineExceeded: 504,
-    EncserveError: 500,
-}
+OIP_PATHS = ("/v2/models", "/v2/health", "/v2/repository")
 
 # nginx's code for a caller who left; it is counted, nobody receives it.
 CLIENT_CLOSED_REQUEST = 499
@@ -45,24 +29,25 @@ ROUTER_MESSAGES = {
 }
 
 
-def status_of(error: type[EncserveError]) -> int:
-    """The status of the nearest ancestor in the table."""
-    return next(STATUS[cls] for cls in error.__mro__ if cls in STATUS)
-
-
-def error_body(code: str, message: str, param: str | None, status: int) -> bytes:
-    kind = "invalid_request_error" if status < 500 and status != 429 else "server_error"
-    kind = "rate_limit_error" if status == 429 else kind
-    return orjson.dumps({"error": {"code": code, "message": message, "param": param, "type": kind}})
+def dialect_of(request: Request) -> Dialect:
+    """The dialect of the route; of a path that is none, of those below it."""
+    dialect: Dialect | None = getattr(request.scope.get("route"), "dialect", None)
+    if dialect is not None:
+        return dialect
+    path: str = request.scope["path"]
+    return OIP if path.startswith(OIP_PATHS) else OWN
 
 
 def error_response(request: Request, error: EncserveError) -> Response:
     """The answer to `request` for `error`, noted for the request's metrics."""
-    status = status_of(type(error))
     headers = {}
     if isinstance(error, errors.Overloaded):
         headers["Retry-After"] = str(math.ceil(error.retry_after_s))
-    return _respond(request, status, error.code, error.message, error.param, headers)
+    if isinstance(error, errors.VersionMismatch):
+        # OpenAI's clients repeat a request after a 409, and would be refused again.
+        headers["x-should-retry"] = "false"
+    status = dialect_of(request).status_of(type(error))
+    return _respond(request, status, type(error), error.code, error.message, error.param, headers)
 
 
 def client_closed_request(request: Request) -> Response:
@@ -82,13 +67,14 @@ def install_error_handlers(app: FastAPI) -> None:
 def _respond(
     request: Request,
     status: int,
+    error: type[EncserveError],
     code: str,
     message: str,
     param: str | None = None,
     headers: dict[str, str] | None = None,
 ) -> Response:
     request.state.outcome = code
-    body = error_body(code, message, param, status)
+    body = dialect_of(request).body(error, code, message, param, status)
     return Response(body, status, headers, media_type="application/json")
 
 
@@ -107,7 +93,8 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     status = error.status_code
     code = ROUTER_CODES.get(status, "http_error")
     message = ROUTER_MESSAGES.get(status, "the request cannot be answered")
-    return _respond(request, status, code, message, headers=dict(error.headers or {}))
+    headers = dict(error.headers or {})
+    return _respond(request, status, EncserveError, code, message, headers=headers)
 
 
 async def _on_disconnect(request: Request, error: Exception) -> Response:
@@ -115,7 +102,8 @@ async def _on_disconnect(request: Request, error: Exception) -> Response:
 
 
 async def _on_unexpected_error(request: Request, error: Exception) -> Response:
-    return _respond(request, 500, "internal_error", "an unexpected error; it was logged")
+    message = "an unexpected error; it was logged"
+    return _respond(request, 500, EncserveError, "internal_error", message)
 
 
 def field_error(found: Sequence[Any]) -> InvalidField:

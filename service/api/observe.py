@@ -45,9 +45,9 @@ class ObserveRequests:
     def _observe(self, scope: Scope, outcome: str, duration_s: float) -> None:
         # A path that matched no route is not a label: anyone could invent thousands.
         endpoint = getattr(scope.get("route"), "path", "other")
-        model = scope["state"].get("model", "")
-        self._metrics.requests.labels(endpoint, model, outcome).inc()
-        self._metrics.request_duration.labels(endpoint, model).observe(duration_s)
+        model, version = scope["state"].get("model", ""), scope["state"].get("version", "")
+        self._metrics.requests.labels(endpoint, model, version, outcome).inc()
+        self._metrics.request_duration.labels(endpoint, model, version).observe(duration_s)
 
 
 async def _answer_shutting_down(scope: Scope, receive: Receive, send: Send) -> None:

@@ -52,7 +52,10 @@ async def livez(request: Request, response: Response) -> dict[str, bool]:
 async def readyz(request: Request, response: Response) -> dict[str, Any]:
     engines = engines_of(request)
     response.status_code = 200 if engines.ready else 503
-    return {"ready": engines.ready, "models": {engine.name: engine.ready for engine in engines}}
+    return {
+        "ready": engines.ready,
+        "models": {engines.name_of(engine): engine.ready for engine in engines},
+    }
 
 
 @probe("/metrics", summary="Prometheus metrics", response_class=Response)

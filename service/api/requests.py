@@ -7,10 +7,13 @@ from typing import Any
 import orjson
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.api.dialects import OWN, TEI, Dialect
 from service.api.errors import client_closed_request
+from service.api.headers import OPENAPI_PARAMETERS, read_headers
 from service.errors import (
     BodyTooLarge,
     BodyTooSlow,
@@ -28,48 +31,65 @@ class StrictRoute(APIRoute):
     """A route that reads its body by itself; FastAPI documents it.
 
     orjson refuses NaN, infinity and lone surrogates, where the standard parser accepts all three
-    and the answer to them is then a 500. The endpoint gets its body and headers, validated by
-    FastAPI's own fields, without the general solving of dependencies that it has none of.
+    and the answer to them is then a 500. The endpoint gets its body, validated by FastAPI's own
+    field, the parts of its path and the request, whose state has the common headers as `call`,
+    without the general solving of dependencies that it has none of.
+
+    dialect: how errors are told.
     """
+
+    dialect: Dialect = OWN
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.body_field is not None:
+            self.openapi_extra = {"parameters": OPENAPI_PARAMETERS, **(self.openapi_extra or {})}
 
     def get_route_handler(self) -> Handler:
         if self.body_field is None:
             return super().get_route_handler()
-        body_field, header_fields = self.body_field, self.dependant.header_params
-        known = body_field.field_info.annotation.model_fields.keys()  # type: ignore[union-attr]  # every body of ours is a model
+        body_field = self.body_field
+        body: Any = body_field.field_info.annotation
+        assert issubclass(body, BaseModel)
+        known = body.model_fields.keys() if body.model_config.get("extra") == "forbid" else None
         self._refuse_other_parameters()
 
         async def handle_strictly(request: Request) -> Response:
             settings: Settings = request.app.state.settings
-            _require_json(request)
-            value = parse_json(await read_body(request, settings))
-            _check_size(value, known, settings.max_texts_per_request)
-            arguments = {
-                field.name: _validated(field, request.headers.get(field.alias), "header")
-                for field in header_fields
-                if field.alias in request.headers
-            }
-            arguments[body_field.name] = _validated(body_field, value, "body")
+            request.state.call = read_headers(request.headers)
+            value = await self.read_value(request, settings)
+            _check_fields(value, known, settings.max_texts_per_request)
+            arguments = {body_field.name: _validated(body_field, value), **request.path_params}
             return await _while_connected(request, self.endpoint(request=request, **arguments))
 
         return handle_strictly
 
+    async def read_value(self, request: Request, settings: Settings) -> object:
+        """The body as parsed JSON."""
+        _require_json(request)
+        return parse_json(await read_body(request, settings))
+
     def _refuse_other_parameters(self) -> None:
         declared = self.dependant
         if (
-            declared.path_params
-            or declared.query_params
+            declared.query_params
+            or declared.header_params
             or declared.cookie_params
             or declared.dependencies
             or declared.request_param_name != "request"
         ):
-            raise TypeError(f"{self.path} may take a body, headers and `request` only")
+            raise TypeError(f"{self.path} may take a body, parts of its path and `request` only")
 
 
-def _validated(field: Any, value: object, place: str) -> object:
-    """`field` is FastAPI's description of a parameter."""
-    location = (place,) if place == "body" else (place, field.alias)
-    valid, errors = field.validate(value, {}, loc=location)
+class TeiRoute(StrictRoute):
+    """A route of text-embeddings-inference's dialect."""
+
+    dialect = TEI
+
+
+def _validated(field: Any, value: object) -> object:
+    """`field` is FastAPI's description of the body."""
+    valid, errors = field.validate(value, {}, loc=("body",))
     if errors:
         raise RequestValidationError(errors)
     return valid
@@ -117,15 +137,20 @@ def parse_json(body: bytes) -> object:
         ) from None
 
 
-def _check_size(value: object, fields: KeysView[str], max_texts: int) -> None:
-    """Refuse at once what would take pydantic seconds to refuse, item by item."""
+def _check_fields(value: object, known: KeysView[str] | None, max_texts: int) -> None:
+    """Refuse at once what would take pydantic seconds to refuse, item by item.
+
+    Args:
+        known: the fields that the route takes; None where it passes over others.
+    """
     if not isinstance(value, dict):
         raise InvalidField("the body must be a JSON object")
-    if not value.keys() <= fields:
+    if known is not None and not value.keys() <= known:
         raise InvalidField("an unknown field: GET /docs shows those that the route takes")
-    texts = value.get("input")
-    if isinstance(texts, list) and len(texts) > max_texts:
-        raise TooManyTexts(len(texts), max_texts)
+    for texts in value.values():
+        # A list of numbers is one text, as token ids.
+        if isinstance(texts, list) and len(texts) > max_texts and not isinstance(texts[0], int):
+            raise TooManyTexts(len(texts), max_texts)
 
 
 def _too_large(max_body_bytes: int) -> BodyTooLarge:

@@ -1,16 +1,17 @@
 """What all routes share: the engine a request means, and how answers and errors are documented."""
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import orjson
-from fastapi import Header
+from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.api.errors import error_body, status_of
+from service.api.dialects import OWN, Dialect
 from service.api.examples import Examples
+from service.api.headers import CallHeaders, answer_headers
 from service.api.schemas import ErrorResponse
-from service.batching.queue import Priority
 from service.engine import Answer, Engine
 from service.errors import (
     BlankText,
@@ -21,21 +22,22 @@ from service.errors import (
     Overloaded,
     UnknownModel,
     UnsupportedMediaType,
+    VersionMismatch,
 )
+from service.preparing import Options, Overflow
 from service.registry import EngineRegistry
+from service.runtime.outputs import Pooling
+from service.runtime.tokenizer import Side
+from service.settings import Settings
 from service.store.manifest import Task
 
-TRUNCATED_HEADER = "X-Truncated-Texts"
-
-PriorityHeader = Annotated[
-    Literal["interactive", "bulk"],
-    Header(alias="X-Priority", description="bulk runs on what interactive requests leave"),
-]
+OnError = Literal["fail", "partial"]
 
 _DOCUMENTED = (
     InvalidField("the field 'input' is required", param="input"),
     BlankText("the text is empty or blank", param="input[0]"),
     UnknownModel("no such model; loaded are embedding, sentiment", param="model"),
+    VersionMismatch("version 2 of model 'embedding' serves, not the one expected: …"),
     BodyTooLarge("the body is larger than 4194304 bytes: …"),
     UnsupportedMediaType("send the header 'Content-Type: application/json'"),
     Overloaded("the queue is full: send the request again later", retry_after_s=1),
@@ -48,18 +50,82 @@ def engines_of(request: Request) -> EngineRegistry:
     return engines
 
 
-def select_engine(request: Request, task: Task, model: str | None) -> Engine:
-    """The engine that the request means, noted for the request's metrics."""
+def settings_of(request: Request) -> Settings:
+    settings: Settings = request.app.state.settings
+    return settings
+
+
+def select_engine(
+    request: Request, task: Task, model: str | None, expected_version: str | None = None
+) -> Engine:
+    """The engine that the request means, noted for the request's metrics.
+
+    Raises:
+        UnknownModel, WrongTask: see `EngineRegistry.for_task`.
+        VersionMismatch: another version serves than the body, or else the header, expects.
+    """
     engine = engines_of(request).for_task(task, model)
-    request.state.model = engine.name
+    note_engine(request, engine, expected_version)
     return engine
 
 
-def json_response(content: dict[str, Any], answer: Answer) -> Response:
-    """The body, straight from numpy; a header says how many texts were truncated."""
+def note_engine(request: Request, engine: Engine, expected_version: str | None = None) -> None:
+    """The request is about this model, for its metrics. Raises as `select_engine`."""
+    request.state.model, request.state.version = engine.name, engine.version
+    check_version(engine, expected_version or call_of(request).expected_version)
+
+
+def check_version(engine: Engine, expected: str | None) -> None:
+    """Raise unless the caller expects this engine's version or digest, or nothing.
+
+    Raises:
+        VersionMismatch: vectors of two versions must not be mixed.
+    """
+    digest = engine.digest
+    if expected in (None, engine.version, digest, f"sha256:{digest}"):
+        return
+    raise VersionMismatch(
+        f"version {engine.version} of model {engine.name!r} serves (digest sha256:{digest}), not "
+        "the one expected: encode the stored texts anew, or ask for name@version",
+        param="expected_version",
+    )
+
+
+def call_of(request: Request) -> CallHeaders:
+    """The common headers of the request."""
+    call: CallHeaders = request.state.call
+    return call
+
+
+def options_of(
+    request: Request,
+    *,
+    prompt_name: str | None = None,
+    overflow: Overflow = "truncate",
+    truncation_side: Side = "right",
+    windows: Pooling = "mean",
+    on_error: OnError = "fail",
+) -> Options:
+    """What the headers and the body of a request ask of the engine."""
+    call = call_of(request)
+    return Options(
+        priority=call.priority,
+        timeout_s=call.timeout_s,
+        prompt_name=prompt_name,
+        overflow=overflow,
+        truncation_side=truncation_side,
+        windows=windows,
+        partial=on_error == "partial",
+    )
+
+
+def json_response(
+    content: object, engine: Engine, answer: Answer, headers: Mapping[str, str] | None = None
+) -> Response:
+    """The body, straight from numpy; headers say which model answered."""
     return Response(
         orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY),
-        headers={TRUNCATED_HEADER: str(sum(answer.truncated))},
+        headers={**answer_headers(engine, answer), **(headers or {})},
         media_type="application/json",
     )
 
@@ -69,33 +135,49 @@ def usage(answer: Answer) -> dict[str, int]:
     return {"prompt_tokens": tokens, "total_tokens": tokens}
 
 
-def priority_of(header: str) -> Priority:
-    return Priority[header.upper()]
+def error_entry(index: int, error: EncserveError) -> dict[str, Any]:
+    """What stands in a partial answer for a text that failed."""
+    return {
+        "index": index,
+        "error": {"code": error.code, "message": error.message, "param": error.param},
+    }
+
+
+def length_entry(answer: Answer, index: int) -> dict[str, Any]:
+    """How much of a text the model has read."""
+    return {"truncated": answer.truncated[index], "full_tokens": answer.full_tokens[index]}
 
 
 def as_list(texts: str | list[str]) -> list[str]:
     return [texts] if isinstance(texts, str) else texts
 
 
-def documented_responses(examples: Examples | None = None) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI entries of a model route by status: its examples, and the errors of all."""
+def documented_responses(
+    examples: Examples | None = None,
+    dialect: Dialect = OWN,
+    model: type[BaseModel] = ErrorResponse,
+) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI entries of a model route by status: its examples, and the errors of all.
+
+    Args:
+        model: the shape of the dialect's errors.
+    """
     by_status: dict[int | str, dict[str, Any]] = {
-        "default": {"model": ErrorResponse, "description": "Any other error"}
+        "default": {"model": model, "description": "Any other error"}
     }
     if examples is not None:
         by_status[200] = {"content": {"application/json": {"examples": examples}}}
     for error in _DOCUMENTED:
-        status = status_of(type(error))
-        entry = by_status.setdefault(status, _empty_entry(error))
-        entry["content"]["application/json"]["examples"][error.code] = {
-            "value": orjson.loads(error_body(error.code, error.message, error.param, status))
-        }
+        status = dialect.status_of(type(error))
+        body = dialect.body(type(error), error.code, error.message, error.param, status)
+        entry = by_status.setdefault(status, _empty_entry(error, model))
+        entry["content"]["application/json"]["examples"][error.code] = {"value": orjson.loads(body)}
     return by_status
 
 
-def _empty_entry(error: EncserveError) -> dict[str, Any]:
+def _empty_entry(error: EncserveError, model: type[BaseModel]) -> dict[str, Any]:
     return {
-        "model": ErrorResponse,
+        "model": model,
         "description": error.code.replace("_", " ").capitalize(),
         "content": {"application/json": {"examples": {}}},
     }

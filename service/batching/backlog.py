@@ -1,7 +1,7 @@
 """Admission by tokens: how much waits for a model, how much more may, and when to come back."""
 
 from service.errors import Overloaded, TooManyTokens
-from service.metrics import Metrics
+from service.metrics import ModelMetrics
 
 # How much the newest run counts in the running means.
 SMOOTHING = 0.1
@@ -11,12 +11,12 @@ LEAST_RETRY_AFTER_S = 1.0
 class Backlog:
     """The texts that wait for a model, each counted once however many callers it has."""
 
-    def __init__(self, max_tokens: int, metrics: Metrics, model: str) -> None:
+    def __init__(self, max_tokens: int, metrics: ModelMetrics) -> None:
         self._max_tokens = max_tokens
         self._texts = 0
         self._tokens = 0
-        self._queue_texts = metrics.queue_texts.labels(model)
-        self._queue_tokens = metrics.queue_tokens.labels(model)
+        self._queue_texts = metrics.queue_texts
+        self._queue_tokens = metrics.queue_tokens
         self._last_run_s: float | None = None
         self._tokens_a_run = 0.0
         self._seconds_a_run = 0.0

@@ -14,11 +14,12 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Generic
+from typing import Generic, cast
 
 from service.batching.backlog import Backlog
 from service.batching.cache import Cache
-from service.batching.pending import PendingRequest, PendingText, RowT, TokenIds, key_of
+from service.batching.in_flight import InFlight
+from service.batching.pending import PendingRequest, PendingText, RowT, Timing, TokenIds, key_of
 from service.batching.queue import Priority, TokenQueue
 from service.batching.runner import Run, Runner, WideRun
 from service.batching.workers import Job, WorkerPool
@@ -29,7 +30,7 @@ from service.errors import (
     Overloaded,
     ShuttingDown,
 )
-from service.metrics import Metrics
+from service.metrics import ModelMetrics
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ class Batcher(Generic[RowT]):
         pool: the threads; several batchers may share it.
         wide: the same on all cores, for a batch that has the machine for itself.
         cache: rows of earlier texts; without one each text is computed anew.
-        model: name for metrics.
+        model: name for the log.
         max_batch_tokens: budget of one run; a longer text runs alone.
         max_queue_tokens: what may wait before requests are refused.
         max_runs: most runs of this model side by side; without it as many as there are workers.
@@ -53,7 +54,7 @@ class Batcher(Generic[RowT]):
         self,
         run: Run[RowT],
         pool: WorkerPool,
-        metrics: Metrics,
+        metrics: ModelMetrics,
         cache: Cache[RowT] | None = None,
         *,
         wide: WideRun[RowT] | None = None,
@@ -63,18 +64,14 @@ class Batcher(Generic[RowT]):
         max_runs: int | None = None,
         padded: bool = False,
     ) -> None:
-        self._runner = Runner(run, wide, metrics, model)
+        self._runner = Runner(run, wide, metrics)
         self._pool = pool
         self._cache = cache
         self._metrics = metrics
         self._model = model
-        self._texts_computed = metrics.texts.labels(model, "computed")
-        self._texts_in_flight = metrics.texts.labels(model, "in_flight")
-        self._texts_cached = metrics.texts.labels(model, "cached")
-        self._queue_duration = metrics.stage_duration.labels(model, "queue")
         self._queue: TokenQueue[PendingText[RowT]] = TokenQueue(max_batch_tokens, padded=padded)
-        self._in_flight: dict[bytes, PendingText[RowT]] = {}
-        self._backlog = Backlog(max_queue_tokens, metrics, model)
+        self._backlog = Backlog(max_queue_tokens, metrics)
+        self._in_flight: InFlight[RowT] = InFlight(self._backlog, metrics)
         self._max_batch_tokens = max_batch_tokens
         self._max_runs = max_runs
         self._runs = 0
@@ -120,11 +117,13 @@ class Batcher(Generic[RowT]):
         *,
         priority: Priority = Priority.INTERACTIVE,
         deadline_s: float = math.inf,
+        timing: Timing | None = None,
     ) -> list[RowT]:
         """The rows of `texts`, in their order. Cancelling the call abandons what is not yet run.
 
         Args:
             deadline_s: when the caller gives up, on the clock of `time.perf_counter`.
+            timing: is told where the time went.
 
         Raises:
             TooManyTokens: the request is larger than the whole queue.
@@ -133,22 +132,50 @@ class Batcher(Generic[RowT]):
             DeadlineExceeded: a text still waited at the deadline; it was not computed.
             InferenceFailed: the model failed on one of the texts.
         """
+        rows = await self._submit(texts, priority, deadline_s, timing, each=False)
+        return cast(list[RowT], rows)
+
+    async def submit_each(
+        self,
+        texts: Sequence[TokenIds],
+        *,
+        priority: Priority = Priority.INTERACTIVE,
+        deadline_s: float = math.inf,
+        timing: Timing | None = None,
+    ) -> list[RowT | EncserveError]:
+        """As `submit`, but a text that fails has its error in the place of its row."""
+        return await self._submit(texts, priority, deadline_s, timing, each=True)
+
+    async def _submit(
+        self,
+        texts: Sequence[TokenIds],
+        priority: Priority,
+        deadline_s: float,
+        timing: Timing | None,
+        *,
+        each: bool,
+    ) -> list[RowT | EncserveError]:
         keys = [key_of(token_ids) for token_ids in texts]
         rows = [None if self._cache is None else self._cache.get(key) for key in keys]
         missing = [index for index, row in enumerate(rows) if row is None]
-        request = PendingRequest(rows, asyncio.get_running_loop())
+        request = PendingRequest(rows, asyncio.get_running_loop(), partial=each)
         with self._pool.lock:
             new = {keys[at]: texts[at] for at in missing if keys[at] not in self._in_flight}
             self.admit(sum(map(len, new.values())))
-            pending = [self._join(request, at, keys[at], texts[at], deadline_s) for at in missing]
+            pending = [
+                self._in_flight.join(request, at, keys[at], texts[at], deadline_s) for at in missing
+            ]
             if to_run := [text for text in dict.fromkeys(pending) if not text.started]:
                 self._queue.put(to_run, priority)
                 self._pool.wake()
-        self._texts_cached.inc(len(texts) - len(missing))
+        self._metrics.texts_cached.inc(len(texts) - len(missing))
         try:
             return await request.answer
         finally:
             self._leave(pending)
+            if timing is not None:
+                timing.queue_s = sum(text.queue_s for text in pending) / len(texts)
+                timing.infer_s = sum(text.infer_s for text in pending) / len(texts)
 
     async def close(self, grace_s: float) -> None:
         """Refuse new requests, finish what was accepted within `grace_s`, fail what is left."""
@@ -169,7 +196,7 @@ class Batcher(Generic[RowT]):
         if expired := list(dict.fromkeys(taken.expired)):
             # Forgotten here and now, so that nobody joins them any more.
             for text in expired:
-                self._forget(text)
+                self._in_flight.forget(text)
             self._post(partial(self._fail_expired, expired))
         if not taken.batch:
             return None
@@ -180,8 +207,9 @@ class Batcher(Generic[RowT]):
             self._pool.wake()
         for text in taken.batch:
             text.started = True
+            text.queue_s = now_s - text.queued_at_s
             self._backlog.leave(text.tokens)
-            self._queue_duration.observe(now_s - text.queued_at_s)
+            self._metrics.queue_duration.observe(text.queue_s)
         alone = self._pool.others_idle and self._backlog.empty
         long = sum(text.tokens for text in taken.batch) > self._max_batch_tokens
         return Job(partial(self._run, taken.batch, alone, express), long and not express)
@@ -193,40 +221,18 @@ class Batcher(Generic[RowT]):
         self._broken = True
         self._post(partial(self._fail_all, _worker_died()))
 
-    def _join(
-        self,
-        request: PendingRequest[RowT],
-        index: int,
-        key: bytes,
-        token_ids: TokenIds,
-        deadline_s: float,
-    ) -> PendingText[RowT]:
-        """Wait for a text that is in flight, or for a new one.
-
-        A text that only waits is queued again by whoever joins: it runs when the first of its
-        callers has a turn, and its other places are passed over.
-        """
-        text = self._in_flight.get(key)
-        if text is None:
-            text = PendingText(key, token_ids, time.perf_counter(), deadline_s)
-            self._in_flight[key] = text
-            self._backlog.enter(text.tokens)
-            self._texts_computed.inc()
-        else:
-            self._texts_in_flight.inc()
-        text.join(request, index, deadline_s)
-        return text
-
     def _leave(self, texts: Sequence[PendingText[RowT]]) -> None:
         with self._pool.lock:
-            for text in texts:
-                if not text.started and not text.has_callers:
-                    self._forget(text)
+            self._in_flight.leave(texts)
         self._note_if_drained()
 
     def _run(self, batch: list[PendingText[RowT]], alone: bool, express: bool) -> None:
         """In a worker's thread: the outcomes go back to the event loop in one call."""
+        started_s = time.perf_counter()
         outcomes = self._runner.outcomes(batch, alone=alone)
+        infer_s = time.perf_counter() - started_s
+        for text in batch:
+            text.infer_s = infer_s
         with self._pool.lock:
             self._runs -= not express
         self._post(partial(self._settle_batch, batch, outcomes))
@@ -248,7 +254,7 @@ class Batcher(Generic[RowT]):
         with self._pool.lock:
             self._backlog.note_run(sum(text.tokens for text in batch), time.perf_counter())
             for text in batch:
-                self._forget(text)
+                self._in_flight.forget(text)
         for text, outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, EncserveError):
                 text.fail(outcome)
@@ -258,24 +264,14 @@ class Batcher(Generic[RowT]):
             text.give(outcome)
         self._note_if_drained()
 
-    def _forget(self, text: PendingText[RowT]) -> None:
-        """The text is in flight no more; call with the lock held."""
-        if self._in_flight.get(text.key) is not text:
-            return
-        del self._in_flight[text.key]
-        if not text.started:
-            self._backlog.leave(text.tokens)
-
     def _refused(self, error: EncserveError) -> EncserveError:
-        self._metrics.rejected_requests.labels(self._model, error.code).inc()
+        self._metrics.rejected(error.code)
         return error
 
     def _fail_all(self, error: EncserveError) -> None:
         with self._pool.lock:
             self._queue.clear()
-            texts = list(self._in_flight.values())
-            for text in texts:
-                self._forget(text)
+            texts = self._in_flight.clear()
         for text in texts:
             text.fail(error)
         self._note_if_drained()

@@ -17,33 +17,57 @@ def key_of(token_ids: TokenIds) -> bytes:
     return array("I", token_ids).tobytes()
 
 
+@dataclass(slots=True)
+class Timing:
+    """Where a request's time went: the mean of its texts, nothing for those that were cached.
+
+    queue_s: from admission to the start of a text's run. infer_s: the run.
+    """
+
+    queue_s: float = 0.0
+    infer_s: float = 0.0
+
+
 class PendingRequest(Generic[RowT]):
-    """A caller who waits for its rows: answered when all are there, failed when one fails.
+    """A caller who waits for its rows: answered when all are there.
 
     Args:
         rows: a row a text, None where it is still to come.
+        partial: the error of a text takes the place of its row; else it fails the request.
     """
 
-    __slots__ = ("_missing", "_rows", "answer")
+    __slots__ = ("_missing", "_partial", "_rows", "answer")
 
-    def __init__(self, rows: Sequence[RowT | None], loop: asyncio.AbstractEventLoop) -> None:
-        self.answer: asyncio.Future[list[RowT]] = loop.create_future()
-        self._rows = list(rows)
+    def __init__(
+        self,
+        rows: Sequence[RowT | None],
+        loop: asyncio.AbstractEventLoop,
+        *,
+        partial: bool = False,
+    ) -> None:
+        self.answer: asyncio.Future[list[RowT | EncserveError]] = loop.create_future()
+        self._rows: list[RowT | EncserveError | None] = list(rows)
         self._missing = sum(row is None for row in rows)
+        self._partial = partial
         self._answer_if_complete()
 
     def give(self, index: int, row: RowT) -> None:
-        self._rows[index] = row
+        self._settle(index, row)
+
+    def fail(self, index: int, error: EncserveError) -> None:
+        if self._partial:
+            self._settle(index, error)
+        elif not self.answer.done():
+            self.answer.set_exception(error)
+
+    def _settle(self, index: int, outcome: RowT | EncserveError) -> None:
+        self._rows[index] = outcome
         self._missing -= 1
         self._answer_if_complete()
 
-    def fail(self, error: EncserveError) -> None:
-        if not self.answer.done():
-            self.answer.set_exception(error)
-
     def _answer_if_complete(self) -> None:
         if not self._missing and not self.answer.done():
-            self.answer.set_result(cast(list[RowT], self._rows))
+            self.answer.set_result(cast(list[RowT | EncserveError], self._rows))
 
 
 @dataclass(slots=True, eq=False)
@@ -52,6 +76,7 @@ class PendingText(Generic[RowT]):
 
     callers: who waits, and for which of its rows.
     started: a worker has it: callers may still join, but no other worker may take it.
+    queue_s, infer_s: see `Timing`; known once it is computed.
     """
 
     # Out of the repr: a log line of some library may print it.
@@ -60,6 +85,8 @@ class PendingText(Generic[RowT]):
     queued_at_s: float
     deadline_s: float
     started: bool = False
+    queue_s: float = 0.0
+    infer_s: float = 0.0
     callers: list[tuple[PendingRequest[RowT], int]] = field(default_factory=list)
 
     @property
@@ -83,5 +110,5 @@ class PendingText(Generic[RowT]):
             request.give(index, row)
 
     def fail(self, error: EncserveError) -> None:
-        for request, _ in self.callers:
-            request.fail(error)
+        for request, index in self.callers:
+            request.fail(index, error)

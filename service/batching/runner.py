@@ -8,7 +8,7 @@ from typing import Generic
 
 from service.batching.pending import PendingText, RowT, TokenIds
 from service.errors import EncserveError, InferenceFailed
-from service.metrics import Metrics
+from service.metrics import ModelMetrics
 
 logger = logging.getLogger(__name__)
 
@@ -24,21 +24,17 @@ class WideRun(Generic[RowT]):
 
 
 class Runner(Generic[RowT]):
-    """Runs batches in the thread that calls, and counts and times them as `model`.
+    """Runs batches in the thread that calls, and counts and times them.
 
     Args:
         run: uses one core.
         wide: for a batch that has the machine for itself.
     """
 
-    def __init__(
-        self, run: Run[RowT], wide: WideRun[RowT] | None, metrics: Metrics, model: str
-    ) -> None:
+    def __init__(self, run: Run[RowT], wide: WideRun[RowT] | None, metrics: ModelMetrics) -> None:
         self._run = run
         self._wide = wide or WideRun(run, least_tokens=1)
-        self._batch_texts = metrics.batch_texts.labels(model)
-        self._batch_tokens = metrics.batch_tokens.labels(model)
-        self._duration = metrics.stage_duration.labels(model, "infer")
+        self._metrics = metrics
 
     def outcomes(
         self, batch: list[PendingText[RowT]], *, alone: bool = False
@@ -60,13 +56,13 @@ class Runner(Generic[RowT]):
     def _infer(self, batch: list[PendingText[RowT]], alone: bool) -> Collection[RowT]:
         tokens = sum(text.tokens for text in batch)
         run = self._wide.run if alone and tokens >= self._wide.least_tokens else self._run
-        self._batch_texts.observe(len(batch))
-        self._batch_tokens.observe(tokens)
+        self._metrics.batch_texts.observe(len(batch))
+        self._metrics.batch_tokens.observe(tokens)
         started_s = time.perf_counter()
         try:
             rows = run([text.token_ids for text in batch])
         finally:
-            self._duration.observe(time.perf_counter() - started_s)
+            self._metrics.infer_duration.observe(time.perf_counter() - started_s)
         if len(rows) != len(batch):
             raise InferenceFailed(f"the model returned {len(rows)} rows for {len(batch)} texts")
         return rows

@@ -35,7 +35,12 @@ class LiveServer:
     client: httpx2.Client
 
     def count(self, name: str, **labels: str) -> float:
-        """A sample of the registry; 0 where the series does not exist."""
+        """A sample of the registry; 0 where the series does not exist.
+
+        The version is 1 of what a model did, and none where no model was found.
+        """
+        if "model" in labels:
+            labels = {"version": "1" if labels["model"] else "", **labels}
         return self.registry.get_sample_value(name, labels) or 0.0
 
 

@@ -142,7 +142,9 @@ def large_request(url: str) -> socket.socket:
 
 
 def until_computing(url: str) -> None:
-    sample = re.compile(r'^encserve_batch_texts_count{model="embedding"} [1-9]', re.MULTILINE)
+    sample = re.compile(
+        r'^encserve_batch_texts_count{model="embedding",version="1"} [1-9]', re.MULTILINE
+    )
     give_up_s = time.monotonic() + 20
     while not sample.search(httpx2.get(f"{url}/metrics").text):
         assert time.monotonic() < give_up_s

@@ -44,7 +44,7 @@ class Scripted(Predictor):
 
     def tokenize(self, inputs: Sequence[Input]) -> list[Tokenized]:
         words = [(entry if isinstance(entry, str) else " ".join(entry)).split() for entry in inputs]
-        return [Tokenized(list(range(len(text))), truncated=False, blank=False) for text in words]
+        return [Tokenized(list(range(len(text))), len(text), blank=False) for text in words]
 
     def rows(self, inputs: Sequence[Input]) -> npt.NDArray[np.float32]:
         return np.array([self.answers[entry] for entry in inputs], dtype=np.float32)

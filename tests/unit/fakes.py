@@ -72,7 +72,7 @@ def with_batcher(
         batcher: Batcher[Row] = Batcher(
             encoder,
             pool,
-            Metrics(registry or CollectorRegistry()),
+            Metrics(registry or CollectorRegistry()).of_model("fake", "1"),
             cache,
             wide=wide,
             max_runs=max_runs,

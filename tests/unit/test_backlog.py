@@ -7,7 +7,7 @@ from service.metrics import Metrics
 
 
 def backlog_of(tokens: int) -> Backlog:
-    backlog = Backlog(1000, Metrics(CollectorRegistry()), "fake")
+    backlog = Backlog(1000, Metrics(CollectorRegistry()).of_model("fake", "1"))
     backlog.enter(tokens)
     return backlog
 

@@ -140,7 +140,7 @@ def test_request_that_does_not_fit_is_refused_whole_with_a_retry_time() -> None:
     registry = CollectorRegistry()
     with_batcher(encoder, body, workers=1, max_queue_tokens=12, registry=registry)
     assert (3,) not in encoder.times_computed()
-    labels = {"model": "fake", "reason": "overloaded"}
+    labels = {"model": "fake", "version": "1", "reason": "overloaded"}
     assert registry.get_sample_value("encserve_rejected_requests_total", labels) == 1
 
 
@@ -242,7 +242,7 @@ def test_metrics_count_texts_tokens_and_leave_the_gauges_at_zero() -> None:
         await asyncio.gather(*(batcher.submit([[1, number], [number]]) for number in range(10)))
 
     with_batcher(FakeEncoder(), body, registry=registry)
-    model = {"model": "fake"}
+    model = {"model": "fake", "version": "1"}
     assert registry.get_sample_value("encserve_batch_texts_sum", model) == 20
     assert registry.get_sample_value("encserve_batch_tokens_sum", model) == 30
     assert registry.get_sample_value("encserve_queue_texts", model) == 0

@@ -24,8 +24,9 @@ def test_callers_who_left_make_room_at_once() -> None:
         await asyncio.sleep(0)
         left.cancel()
         await asyncio.wait([left])
-        assert registry.get_sample_value("encserve_queue_tokens", {"model": "fake"}) == 0
-        assert registry.get_sample_value("encserve_queue_texts", {"model": "fake"}) == 0
+        model = {"model": "fake", "version": "1"}
+        assert registry.get_sample_value("encserve_queue_tokens", model) == 0
+        assert registry.get_sample_value("encserve_queue_texts", model) == 0
         stays = asyncio.create_task(batcher.submit([[4] * 12]))
         await asyncio.sleep(0)
         encoder.gate.set()
@@ -55,7 +56,7 @@ def test_same_text_of_several_callers_is_computed_once_and_answered_to_each() ->
     with_batcher(encoder, body, workers=1, registry=registry)
     assert encoder.times_computed() == {(9,) * 8: 1, (1,): 1, (2,): 1}
     for source, texts in (("computed", 3), ("in_flight", 8), ("cached", 0)):
-        labels = {"model": "fake", "source": source}
+        labels = {"model": "fake", "version": "1", "source": source}
         assert registry.get_sample_value("encserve_texts_total", labels) == texts
 
 
@@ -126,7 +127,7 @@ def test_text_that_waits_past_its_deadline_is_refused_and_never_computed() -> No
     registry = CollectorRegistry()
     with_batcher(encoder, body, workers=1, registry=registry)
     assert (1,) not in encoder.times_computed()
-    labels = {"model": "fake", "reason": "deadline_exceeded"}
+    labels = {"model": "fake", "version": "1", "reason": "deadline_exceeded"}
     assert registry.get_sample_value("encserve_rejected_requests_total", labels) == 1
 
 

@@ -20,7 +20,7 @@ def test_long_request_is_tokenized_off_the_event_loop_in_portions(
     tiny_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[tuple[str, int]] = []
-    encode = Tokenizer.encode
+    encode = Tokenizer.encode_whole
 
     def noting(self: Tokenizer, texts: Sequence[str]) -> list[Tokenized]:
         calls.append((threading.current_thread().name, len(texts)))
@@ -28,7 +28,7 @@ def test_long_request_is_tokenized_off_the_event_loop_in_portions(
 
     async def ask() -> None:
         engines = load_engines(load_settings(model_store=tiny_store), Metrics(CollectorRegistry()))
-        monkeypatch.setattr(Tokenizer, "encode", noting)
+        monkeypatch.setattr(Tokenizer, "encode_whole", noting)
         engines.start()
         try:
             engine = engines.get("embedding")

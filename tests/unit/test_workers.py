@@ -19,7 +19,7 @@ LEAST_WIDE_TOKENS = 64
 
 
 def batcher_of(encoder: FakeEncoder, pool: WorkerPool, name: str) -> Batcher[Row]:
-    metrics = Metrics(CollectorRegistry())
+    metrics = Metrics(CollectorRegistry()).of_model(name, "1")
     return Batcher(
         encoder,
         pool,

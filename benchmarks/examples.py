@@ -1,0 +1,62 @@
+"""Ask the models of the store every documented example, and write their answers down for /docs."""
+
+import asyncio
+import pprint
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+
+from service.api.app import create_app
+from service.loading import load_engines
+from service.metrics import Metrics
+from service.settings import load_settings
+
+TARGET = Path("service/api/example_answers.py")
+HEADER = '"""Made by `make examples`; see `examples.py`."""\n\nfrom typing import Any\n\n'
+DIGITS = 6
+
+
+async def ask(app: FastAPI) -> dict[str, dict[str, Any]]:
+    """The answer to each example, by path and name."""
+    answers: dict[str, dict[str, Any]] = {}
+    transport = httpx2.ASGITransport(app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx2.AsyncClient(transport=transport, base_url="http://examples") as client,
+    ):
+        for path, methods in app.openapi()["paths"].items():
+            content = methods.get("post", {}).get("requestBody", {}).get("content", {})
+            examples = content.get("application/json", {}).get("examples", {})
+            for name, example in examples.items():
+                response = await client.post(path, json=example["value"])
+                response.raise_for_status()
+                answers.setdefault(path, {})[name] = rounded(response.json())
+    return answers
+
+
+def rounded(value: Any) -> Any:
+    """The same with few digits: another processor has others."""
+    if isinstance(value, dict):
+        return {name: rounded(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [rounded(inner) for inner in value]
+    return round(value, DIGITS) if isinstance(value, float) else value
+
+
+def main() -> None:
+    settings = load_settings()
+    metrics = Metrics(CollectorRegistry())
+    answers = asyncio.run(ask(create_app(settings, load_engines(settings, metrics), metrics)))
+    literal = pprint.pformat(answers, sort_dicts=False, width=100)
+    TARGET.write_text(f"{HEADER}ANSWERS: dict[str, dict[str, Any]] = {literal}\n")
+    subprocess.run([sys.executable, "-m", "ruff", "format", "--quiet", str(TARGET)], check=True)
+    print(f"{sum(len(named) for named in answers.values())} answers of {len(answers)} routes in {TARGET}")
+
+
+if __name__ == "__main__":
+    main()

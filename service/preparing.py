@@ -1,0 +1,289 @@
+"""From what a caller sent to token ids that fit the model: checked, prompted, cut or spread."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from service.batching.queue import Priority
+from service.batching.workers import WorkerPool
+from service.errors import (
+    BlankText,
+    EmptyInput,
+    InvalidField,
+    InvalidRequest,
+    TextTooLong,
+    TokenIdsNotAccepted,
+    TooManyTexts,
+    WrongTask,
+)
+from service.metrics import ModelMetrics
+from service.runtime.outputs import Pooling
+from service.runtime.tokenizer import Side, Tokenized, Tokenizer
+from service.settings import Settings
+from service.store.manifest import Manifest
+
+Overflow = Literal["truncate", "error", "windows"]
+
+# Tokenizing about this much text takes a millisecond, the most the event loop is held for.
+INLINE_TOKENIZE_CHARS = 2_000
+# Longer requests are tokenized in portions, so that they take turns and end when callers leave.
+TOKENIZE_PORTION_CHARS = 16_000
+
+
+class Pair(NamedTuple):
+    """Two texts that a model judges together, as a question and an answer to it."""
+
+    first: str
+    second: str
+
+
+class TokenIds(tuple[int, ...]):
+    """Ids of the model's own tokenizer, special tokens included, in the place of a text."""
+
+    __slots__ = ()
+
+
+Input = str | Pair | TokenIds
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a caller may say about a request, whatever it asks for.
+
+    timeout_s: less than the server's own limit.
+    prompt_name: of the manifest's prompts; without it the default one, if there is one.
+    overflow: what becomes of an input that is longer than the model reads.
+    windows: how the labels of a text that was spread over several are put together.
+    partial: an input at fault is noted among the errors; else its error is raised.
+    """
+
+    priority: Priority = Priority.INTERACTIVE
+    timeout_s: float | None = None
+    prompt_name: str | None = None
+    overflow: Overflow = "truncate"
+    truncation_side: Side = "right"
+    windows: Pooling = "mean"
+    partial: bool = False
+
+
+DEFAULT = Options()
+
+
+@dataclass(slots=True)
+class Prepared:
+    """What the model is to run for n inputs, and what became of those that it cannot run.
+
+    spans: [n], the token ids of each input: one list, or several where it is spread over windows;
+        none where it failed.
+    full_tokens: [n], of each whole input, special tokens included.
+    errors: by index.
+    """
+
+    spans: list[list[list[int]]]
+    full_tokens: list[int]
+    errors: dict[int, InvalidRequest] = field(default_factory=dict)
+
+
+class Preparer:
+    """Prepares inputs for one model; safe for concurrent requests of one event loop."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        tokenizer: Tokenizer,
+        pool: WorkerPool,
+        metrics: ModelMetrics,
+        settings: Settings,
+    ) -> None:
+        self._manifest = manifest
+        self._tokenizer = tokenizer
+        self._pool = pool
+        self._metrics = metrics
+        self._settings = settings
+        self._reads_pairs = manifest.pair_separator_id is not None
+        self._prompts = {name: self._prompt(text) for name, text in manifest.prompts.items()}
+        self._no_prompt = self._prompt("")
+
+    async def prepare(
+        self, inputs: Sequence[Input], options: Options, admit: Callable[[], None]
+    ) -> Prepared:
+        """The inputs as token ids, in their order.
+
+        Args:
+            admit: raises when the work would be in vain; asked again before each portion of it.
+
+        Raises:
+            WrongTask: the model reads pairs and these are single texts, or the reverse.
+            InvalidRequest: there are no inputs or too many, or, unless `partial`, one is at fault.
+        """
+        prompt = self._named_prompt(options.prompt_name)
+        self._check_count(inputs)
+        prepared = Prepared([[] for _ in inputs], [0] * len(inputs))
+
+        def refuse(index: int, error: InvalidRequest) -> None:
+            if not options.partial:
+                raise error
+            prepared.errors[index] = error
+
+        for index, text in enumerate(inputs):
+            if (fault := self._fault(text, index)) is not None:
+                refuse(index, fault)
+        sound = [index for index in range(len(inputs)) if index not in prepared.errors]
+        tokenized = await self._tokenize([inputs[index] for index in sound], prompt, admit)
+        for index, ids in zip(sound, tokenized, strict=True):
+            prepared.full_tokens[index] = ids.full_tokens
+            try:
+                prepared.spans[index] = self._fit(ids, index, prompt, options)
+            except InvalidRequest as error:
+                refuse(index, error)
+        return prepared
+
+    def _fit(
+        self, text: Tokenized, index: int, prompt: "_Prompt", options: Options
+    ) -> list[list[int]]:
+        """The spans of a tokenized input."""
+        if text.blank or text.token_ids == prompt.token_ids:
+            raise BlankText(
+                "the text has nothing that the model's tokenizer keeps", param=_param(index)
+            )
+        if text.full_tokens <= self._manifest.max_tokens:
+            return [text.token_ids]
+        if options.overflow == "error":
+            raise TextTooLong(
+                f"the text has {text.full_tokens} tokens, model {self._manifest.name!r} reads "
+                f"{self._manifest.max_tokens}: shorten it, or let it be truncated",
+                param=_param(index),
+            )
+        if options.overflow == "windows":
+            if self._reads_pairs:
+                raise InvalidField(
+                    "pairs cannot be spread over windows: let them be truncated", param="overflow"
+                )
+            return self._tokenizer.windows(text, prompt.tokens)
+        if text.truncated:
+            return [text.token_ids]  # a pair, which is cut while it is joined
+        return [self._tokenizer.truncate(text, options.truncation_side, prompt.tokens).token_ids]
+
+    async def _tokenize(
+        self, inputs: Sequence[Input], prompt: "_Prompt", admit: Callable[[], None]
+    ) -> list[Tokenized]:
+        with self._metrics.tokenize_duration.time():
+            # A full queue, or a stop, is seen before the work of tokenizing, not after.
+            admit()
+            if sum(map(_chars, inputs)) <= INLINE_TOKENIZE_CHARS:
+                return self._encode(inputs, prompt)
+            tokenized: list[Tokenized] = []
+            for portion in _portions(inputs, TOKENIZE_PORTION_CHARS):
+                admit()
+                tokenized += await self._pool.run_aside(self._encode, portion, prompt)
+            return tokenized
+
+    def _encode(self, inputs: Sequence[Input], prompt: "_Prompt") -> list[Tokenized]:
+        """In the order of `inputs`, which are all of one kind, or ids and texts."""
+        if self._reads_pairs:
+            return self._tokenizer.encode_pairs([pair for pair in inputs if isinstance(pair, Pair)])
+        texts = [prompt.text + text for text in inputs if isinstance(text, str)]
+        encoded = iter(self._tokenizer.encode_whole(texts))
+        return [
+            Tokenized(list(text), len(text), blank=False)
+            if isinstance(text, TokenIds)
+            else next(encoded)
+            for text in inputs
+        ]
+
+    def _prompt(self, text: str) -> "_Prompt":
+        (alone,) = self._tokenizer.encode_whole([text])
+        (nothing,) = self._tokenizer.encode_whole([""])
+        return _Prompt(text, alone.token_ids, alone.full_tokens - nothing.full_tokens)
+
+    def _named_prompt(self, name: str | None) -> "_Prompt":
+        name = self._manifest.default_prompt if name is None else name
+        if name is None:
+            return self._no_prompt
+        if name not in self._prompts:
+            raise InvalidField(
+                f"model {self._manifest.name!r} has no such prompt: it has "
+                f"{', '.join(self._prompts) or 'none'}",
+                param="prompt_name",
+            )
+        return self._prompts[name]
+
+    def _check_count(self, inputs: Sequence[Input]) -> None:
+        if not inputs:
+            raise EmptyInput("input is empty: send at least one text", param="input")
+        most = self._settings.max_texts_per_request
+        if len(inputs) > most:
+            raise TooManyTexts(len(inputs), most)
+
+    def _fault(self, text: Input, index: int) -> InvalidRequest | None:
+        """What is wrong with an input before it is tokenized."""
+        if self._reads_pairs is not isinstance(text, Pair):
+            wanted = "two texts together" if self._reads_pairs else "single texts, not pairs"
+            raise WrongTask(
+                f"model {self._manifest.name!r} judges {wanted}: send those, or ask another model",
+                param="model",
+            )
+        if isinstance(text, TokenIds):
+            return self._fault_of_ids(text, index)
+        for part in text if isinstance(text, Pair) else (text,):
+            if not part or part.isspace():
+                return BlankText("the text is empty or blank", param=_param(index))
+            if len(part) > self._settings.max_text_chars:
+                return TextTooLong(
+                    f"the text has {len(part)} characters, the limit is "
+                    f"{self._settings.max_text_chars}: "
+                    "shorten it, or raise ENCSERVE_MAX_TEXT_CHARS",
+                    param=_param(index),
+                )
+        return None
+
+    def _fault_of_ids(self, ids: TokenIds, index: int) -> InvalidRequest | None:
+        most = self._tokenizer.vocabulary_size - 1
+        if not ids:
+            return BlankText("the list of token ids is empty", param=_param(index))
+        if len(ids) > self._settings.max_text_chars:
+            return TextTooLong(
+                f"the input has {len(ids)} token ids, the limit is "
+                f"{self._settings.max_text_chars} (ENCSERVE_MAX_TEXT_CHARS)",
+                param=_param(index),
+            )
+        if not all(0 <= token_id <= most for token_id in ids):
+            return TokenIdsNotAccepted(
+                f"the ids of model {self._manifest.name!r} go from 0 to {most}: these are of "
+                "another tokenizer",
+                param=_param(index),
+            )
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Prompt:
+    """A text that is put before others; token_ids: of it alone; tokens: without special ones."""
+
+    text: str
+    token_ids: list[int]
+    tokens: int
+
+
+def _param(index: int) -> str:
+    return f"input[{index}]"
+
+
+def _chars(text: Input) -> int:
+    """Characters to be tokenized; ids cost next to nothing."""
+    return (
+        len(text) if isinstance(text, str) else sum(map(len, text)) if isinstance(text, Pair) else 0
+    )
+
+
+def _portions(inputs: Sequence[Input], max_chars: int) -> Iterator[list[Input]]:
+    """The inputs in their order, in lists of at most `max_chars` or one longer input."""
+    portion: list[Input] = []
+    chars = 0
+    for text in inputs:
+        if portion and chars + _chars(text) > max_chars:
+            yield portion
+            portion, chars = [], 0
+        portion.append(text)
+        chars += _chars(text)
+    yield portion

@@ -55,7 +55,8 @@ def main() -> None:
     literal = pprint.pformat(answers, sort_dicts=False, width=100)
     TARGET.write_text(f"{HEADER}ANSWERS: dict[str, dict[str, Any]] = {literal}\n")
     subprocess.run([sys.executable, "-m", "ruff", "format", "--quiet", str(TARGET)], check=True)
-    print(f"{sum(len(named) for named in answers.values())} answers of {len(answers)} routes in {TARGET}")
+    count = sum(len(named) for named in answers.values())
+    print(f"{count} answers of {len(answers)} routes in {TARGET}")
 
 
 if __name__ == "__main__":

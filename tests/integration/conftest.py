@@ -31,6 +31,7 @@ READY = re.compile(r"encserve is ready on (http://\S+); try: (curl .*)")
 class LiveServer:
     url: str
     port: int
+    store: Path
     registry: CollectorRegistry
     client: httpx2.Client
 
@@ -67,7 +68,7 @@ def live_server(store: Path, **settings: object) -> Iterator[LiveServer]:
             assert listening.wait(timeout=30)
             url = f"http://127.0.0.1:{port}"
             with httpx2.Client(base_url=url, timeout=30) as client:
-                yield LiveServer(url, port, registry, client)
+                yield LiveServer(url, port, store, registry, client)
         finally:
             server.should_exit = True
             thread.join(timeout=30)

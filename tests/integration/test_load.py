@@ -115,7 +115,7 @@ def test_full_queue_answers_429_with_retry_after_and_serves_the_rest(
 
     async def flood() -> list[httpx2.Response]:
         async with httpx2.AsyncClient(base_url=server.url, timeout=60) as client:
-            bodies = [{"input": [f"train {12 * n + m}" for m in range(12)]} for n in range(60)]
+            bodies = [{"input": [f"train {12 * n + m}" for m in range(12)]} for n in range(150)]
             return await asyncio.gather(*(client.post("/v1/embeddings", json=b) for b in bodies))
 
     responses = asyncio.run(flood())

@@ -1,12 +1,12 @@
-import tempfile
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import ModelCorrupt
-from service.runtime.tokenizer import Tokenizer
+from service.runtime.tokenizer import Side, Tokenized, Tokenizer
 from tests.conftest import tiny_tokenizer
 
 
@@ -46,27 +46,78 @@ def test_text_of_which_nothing_is_left_is_reported_as_blank(
     assert tokenized.blank is blank
 
 
-@settings(deadline=None)
-@given(
-    st.lists(
-        st.sampled_from(["the ", "train", "nine ", " " * 90, "b" * 150, "!", "\u0301", "\u4e00"]),
-        max_size=60,
-    ),
-    st.integers(0, 2),
-)
-def test_text_too_long_to_be_looked_at_whole_gets_the_ids_that_it_would_get(
-    pieces: list[str], times: int
+WORDS = st.lists(st.sampled_from(["the", "a", "good", "bad", "train", "nine"]), max_size=60)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
+    tiny_tokenizer().save(str(path))
+    return Tokenizer(path, max_tokens=8)
+
+
+@given(WORDS, st.sampled_from(["left", "right"]))
+def test_text_is_cut_as_the_library_cuts_it(
+    tokenizer: Tokenizer, words: list[str], side: Side
 ) -> None:
-    text = "".join(pieces) * 10**times
-    whole = tiny_tokenizer()
-    whole.enable_truncation(8)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "tokenizer.json"
-        whole.save(str(path))
-        (tokenized,) = Tokenizer(path, max_tokens=8).encode([text])
-    expected = whole.encode(text)
-    assert tokenized.token_ids == expected.ids
-    assert tokenized.truncated is bool(expected.overflowing)
+    theirs = tiny_tokenizer()
+    theirs.enable_truncation(8, direction=side)
+    (whole,) = tokenizer.encode_whole([" ".join(words)])
+    cut = tokenizer.truncate(whole, side)
+    assert cut.token_ids == theirs.encode(" ".join(words)).ids
+    assert cut.full_tokens == len(words) + 2
+    assert cut.truncated is (len(words) > 6)
+
+
+@given(WORDS, WORDS)
+def test_pair_is_cut_as_the_library_cuts_it(
+    tokenizer: Tokenizer, first: list[str], second: list[str]
+) -> None:
+    theirs = tiny_tokenizer()
+    theirs.enable_truncation(8, strategy="longest_first")
+    pair = " ".join(first), " ".join(second)
+    (ours,) = tokenizer.encode_pairs([pair])
+    assert ours.token_ids == theirs.encode(*pair).ids
+    assert ours.full_tokens == len(first) + len(second) + 3
+
+
+@given(st.integers(0, 60), st.integers(0, 3))
+def test_windows_hold_every_token_in_order_and_overlap(
+    tokenizer: Tokenizer, tokens: int, kept: int
+) -> None:
+    # Ids that are all different, between the two special ones: 1000 and 2000.
+    ids = [1000, *range(tokens), 2000]
+    spans = tokenizer.windows(Tokenized(ids, len(ids), blank=False), kept)
+    if tokens <= 6:
+        assert spans == [ids]
+        return
+    room = 6 - kept
+    middles = [span[1 + kept : -1] for span in spans]
+    for span, middle in zip(spans, middles, strict=True):
+        assert (span[: 1 + kept], span[-1]) == (ids[: 1 + kept], 2000)
+        assert middle == list(range(middle[0], middle[0] + room))
+    for one, following in pairwise(middles):
+        assert one[0] < following[0] <= one[-1] + 1
+    assert (middles[0][0], middles[-1][-1]) == (kept, tokens - 1)
+
+
+def test_prompt_stays_when_the_beginning_is_cut(tokenizer: Tokenizer) -> None:
+    (whole,) = tokenizer.encode_whole(["good bad " + "the " * 20 + "nine"])
+    cut = tokenizer.truncate(whole, "left", kept=2)
+    assert cut.token_ids[:3] == whole.token_ids[:3]
+    assert cut.token_ids[3:] == whole.token_ids[-5:]
+
+
+def test_tokens_know_their_place_in_characters(tokenizer: Tokenizer) -> None:
+    text = "the \U0001f642 train, caf\u00e9"
+    tokens = tokenizer.tokens(text)
+    assert [token.special for token in (tokens[0], tokens[-1])] == [True, True]
+    assert tokens[0].start is tokens[0].end is None
+    places = [(token.start, token.end) for token in tokens[1:-1]]
+    assert [text[start:end] for start, end in places] == [
+        *("the", "\U0001f642", "train", ",", "c", "a", "f", "\u00e9")
+    ]
+    assert len(tokenizer.tokens(text, special_tokens=False)) == len(tokens) - 2
 
 
 def test_file_that_is_no_tokenizer_is_refused(tmp_path: Path) -> None:

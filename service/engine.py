@@ -5,12 +5,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from service.batching.batcher import Batcher
 from service.batching.pending import Timing
+from service.batching.workers import WorkerPool
 from service.errors import DeadlineExceeded, EncserveError, InvalidDimensions, WrongTask
 from service.metrics import ModelMetrics
 from service.preparing import DEFAULT, Input, Options, Prepared, Preparer
@@ -26,6 +28,8 @@ from service.settings import Settings
 from service.store.manifest import Manifest
 
 FloatArray = npt.NDArray[np.float32]
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,7 @@ class Engine:
         tokenizer: Tokenizer,
         preparer: Preparer,
         batcher: Batcher[FloatArray],
+        pool: WorkerPool,
         metrics: ModelMetrics,
         settings: Settings,
         token_batcher: Batcher[FloatArray] | None = None,
@@ -71,6 +76,7 @@ class Engine:
         self.digest = manifest.files[manifest.file_of(variant)].sha256
         self._preparer = preparer
         self._batcher = batcher
+        self._pool = pool
         self._token_batcher = token_batcher
         self._metrics = metrics
         self._settings = settings
@@ -87,6 +93,11 @@ class Engine:
     def reads_pairs(self) -> bool:
         """The model judges two texts together."""
         return self.manifest.pair_separator_id is not None
+
+    @property
+    def max_batch_tokens(self) -> int:
+        """Budget of one run."""
+        return self._batcher.max_batch_tokens
 
     @property
     def ready(self) -> bool:
@@ -171,6 +182,15 @@ class Engine:
         computed = await self._compute(self._token_batcher, inputs, options)
         vectors = [row for row in computed.rows if not isinstance(row, EncserveError)]
         return vectors, self._answer_of(computed, np.empty((len(inputs), 0), np.float32))
+
+    def with_prompt(self, texts: Sequence[str], name: str | None) -> list[str]:
+        """The texts as the model reads them, behind the prompt that `Options` would name."""
+        prompt = self._preparer.prompt_text(name)
+        return [prompt + text for text in texts]
+
+    async def run_aside(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call what takes long off the event loop, after what others put aside before."""
+        return await self._pool.run_aside(function, *args, **kwargs)
 
     def start(self) -> None:
         """Start the workers; needs a running event loop."""

@@ -142,7 +142,9 @@ def load_engine(
     )
     model_metrics.declare(manifest.task, plan.variant, manifest.labels)
     preparer = Preparer(manifest, tokenizer, pool, model_metrics, settings)
-    return Engine(manifest, plan.variant, tokenizer, preparer, batcher, model_metrics, settings)
+    return Engine(
+        manifest, plan.variant, tokenizer, preparer, batcher, pool, model_metrics, settings
+    )
 
 
 def variant_to_serve(manifest: Manifest, settings: Settings) -> str:

@@ -170,7 +170,7 @@ class Preparer:
         with self._metrics.tokenize_duration.time():
             # A full queue, or a stop, is seen before the work of tokenizing, not after.
             admit()
-            if sum(map(_chars, inputs)) <= INLINE_TOKENIZE_CHARS:
+            if sum(map(characters, inputs)) <= INLINE_TOKENIZE_CHARS:
                 return self._encode(inputs, prompt)
             tokenized: list[Tokenized] = []
             for portion in _portions(inputs, TOKENIZE_PORTION_CHARS):
@@ -195,6 +195,14 @@ class Preparer:
         (alone,) = self._tokenizer.encode_whole([text])
         (nothing,) = self._tokenizer.encode_whole([""])
         return _Prompt(text, alone.token_ids, alone.full_tokens - nothing.full_tokens)
+
+    def prompt_text(self, name: str | None) -> str:
+        """What is put before a text: the prompt that is named, or the default one, or nothing.
+
+        Raises:
+            InvalidField: the model has no such prompt.
+        """
+        return self._named_prompt(name).text
 
     def _named_prompt(self, name: str | None) -> "_Prompt":
         name = self._manifest.default_prompt if name is None else name
@@ -269,8 +277,8 @@ def _param(index: int) -> str:
     return f"input[{index}]"
 
 
-def _chars(text: Input) -> int:
-    """Characters to be tokenized; ids cost next to nothing."""
+def characters(text: Input) -> int:
+    """Of a text or of both texts of a pair; ids have none."""
     return (
         len(text) if isinstance(text, str) else sum(map(len, text)) if isinstance(text, Pair) else 0
     )
@@ -281,9 +289,9 @@ def _portions(inputs: Sequence[Input], max_chars: int) -> Iterator[list[Input]]:
     portion: list[Input] = []
     chars = 0
     for text in inputs:
-        if portion and chars + _chars(text) > max_chars:
+        if portion and chars + characters(text) > max_chars:
             yield portion
             portion, chars = [], 0
         portion.append(text)
-        chars += _chars(text)
+        chars += characters(text)
     yield portion

@@ -52,3 +52,74 @@ ANALYZE_REQUESTS: Examples = {
         "value": {"input": "The staff could not have been kinder.", "dimensions": 3},
     },
 }
+
+EMBED_REQUESTS: Examples = {
+    "several texts": {
+        "summary": "Several texts, cut to 3 dimensions",
+        "value": {"inputs": ["A quiet room.", "A noisy street."], "dimensions": 3},
+    },
+}
+
+EMBED_ALL_REQUESTS: Examples = {
+    "one text": {"summary": "A vector for each token", "value": {"inputs": "Yes."}},
+}
+
+PREDICT_REQUESTS: Examples = {
+    "one text": {
+        "summary": "One text: one list of labels",
+        "value": {"inputs": "The staff could not have been kinder."},
+    },
+    "several texts": {
+        "summary": "Several texts: a list each",
+        "value": {"inputs": [["The lift is out of order."], ["Breakfast is served until ten."]]},
+    },
+}
+
+SIMILARITY_REQUESTS: Examples = {
+    "two sentences": {
+        "summary": "Which sentence is nearer?",
+        "value": {
+            "inputs": {
+                "source_sentence": "How do I reset my password?",
+                "sentences": ["Steps to change a password", "Bake at 180 degrees."],
+            }
+        },
+    },
+}
+
+RERANK_REQUESTS: Examples = {
+    "two texts": {
+        "summary": "Which text answers?",
+        "value": {
+            "query": "When does breakfast end?",
+            "texts": ["The lift is out of order.", "Breakfast is served until ten."],
+            "return_text": True,
+        },
+    },
+}
+
+TOKENIZE_REQUESTS: Examples = {
+    "one text": {"summary": "Tokens and their places", "value": {"inputs": "Two words"}},
+}
+
+DECODE_REQUESTS: Examples = {
+    "one list": {"summary": "Text of token ids", "value": {"ids": [101, 2048, 2616, 102]}},
+}
+
+ROOT_REQUESTS: Examples = {
+    "vectors": {
+        "summary": "Texts alone: the default model's task",
+        "value": {"inputs": ["A quiet room."], "dimensions": 3},
+    },
+    "labels": {
+        "summary": "Texts and parameters: labels, as huggingface_hub asks",
+        "value": {"inputs": "A quiet room.", "parameters": {"top_k": 1}},
+    },
+    "own labels": {
+        "summary": "Labels in your own words",
+        "value": {
+            "inputs": "The train is an hour late.",
+            "parameters": {"candidate_labels": ["travel", "cooking"]},
+        },
+    },
+}

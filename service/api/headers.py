@@ -1,14 +1,18 @@
 """Headers that every route with a body takes, and those that every answer of a model carries."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 
 from starlette.datastructures import Headers
+from starlette.requests import Request
 
 from service.batching.queue import Priority
 from service.engine import Answer, Engine
 from service.errors import InvalidField
+from service.preparing import Input, characters
+from service.settings import Settings
 
 PRIORITY = "X-Priority"
 TIMEOUT = "X-Request-Timeout-Ms"
@@ -73,6 +77,29 @@ def answer_headers(engine: Engine, answer: Answer) -> dict[str, str]:
         DIGEST: f"sha256:{engine.digest}",
         TRUNCATED: str(sum(answer.truncated)),
     }
+
+
+def compute_headers(request: Request, answer: Answer, texts: Sequence[Input]) -> dict[str, str]:
+    """What text-embeddings-inference says of the work, in whole milliseconds.
+
+    Tokenizing is of the request, waiting and inference are the mean of its texts.
+    """
+    total_ms = _ms(time.perf_counter() - request.state.started_s)
+    settings: Settings = request.app.state.settings
+    return {
+        "x-compute-type": settings.provider,
+        "x-compute-time": total_ms,
+        "x-compute-characters": str(sum(map(characters, texts))),
+        "x-compute-tokens": str(sum(answer.tokens)),
+        "x-total-time": total_ms,
+        "x-tokenization-time": _ms(answer.tokenize_s),
+        "x-queue-time": _ms(answer.queue_s),
+        "x-inference-time": _ms(answer.infer_s),
+    }
+
+
+def _ms(seconds: float) -> str:
+    return str(round(seconds * 1000))
 
 
 def _priority(value: str) -> Priority:

@@ -30,7 +30,7 @@ class ObserveRequests:
             status = message.get("status", status)
             await send(message)
 
-        started_s = time.perf_counter()
+        started_s = state["started_s"] = time.perf_counter()
         try:
             await self._app(scope, receive, send_noting_status)
         except asyncio.CancelledError:

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from service.api.examples import EMBEDDINGS_REQUESTS, answers
 from service.api.requests import StrictRoute
 from service.api.routing import (
+    check_token_ids,
     documented_responses,
     engines_of,
     error_entry,
@@ -126,12 +127,13 @@ def _inputs(body: EmbeddingsRequest, engine: Engine, engines: EngineRegistry) ->
     given = [body.input] if isinstance(body.input, str) else body.input
     if not any(isinstance(one, int | list) for one in given):
         return [text for text in given if isinstance(text, str)]
-    if body.token_ids_of is None or engines.get(body.token_ids_of) is not engine:
+    if body.token_ids_of is None:
         raise TokenIdsNotAccepted(
             "input holds token ids, which another tokenizer may have made: send text "
             "(langchain-openai: check_embedding_ctx_length=False), or say with token_ids_of that "
             "they are this model's",
             param="input",
         )
+    check_token_ids(engine, engines, body.token_ids_of)
     lists = [given] if isinstance(given[0], int) else given
     return [TokenIds(ids) for ids in lists if isinstance(ids, list)]

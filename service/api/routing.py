@@ -20,6 +20,7 @@ from service.errors import (
     EncserveError,
     InvalidField,
     Overloaded,
+    TokenIdsNotAccepted,
     UnknownModel,
     UnsupportedMediaType,
     VersionMismatch,
@@ -181,3 +182,18 @@ def _empty_entry(error: EncserveError, model: type[BaseModel]) -> dict[str, Any]
         "description": error.code.replace("_", " ").capitalize(),
         "content": {"application/json": {"examples": {}}},
     }
+
+
+def check_token_ids(engine: Engine, engines: EngineRegistry, whose: str | None) -> None:
+    """Raise if the caller says that its token ids are of another model than `engine`.
+
+    Raises:
+        TokenIdsNotAccepted: foreign ids would be taken for other words.
+        UnknownModel: there is no such model.
+    """
+    if whose is not None and engines.get(whose) is not engine:
+        raise TokenIdsNotAccepted(
+            f"the token ids are another model's than {engine.name!r}, which is to read them: send "
+            "text",
+            param="token_ids_of",
+        )

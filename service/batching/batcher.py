@@ -72,7 +72,7 @@ class Batcher(Generic[RowT]):
         self._queue: TokenQueue[PendingText[RowT]] = TokenQueue(max_batch_tokens, padded=padded)
         self._backlog = Backlog(max_queue_tokens, metrics)
         self._in_flight: InFlight[RowT] = InFlight(self._backlog, metrics)
-        self._max_batch_tokens = max_batch_tokens
+        self.max_batch_tokens = max_batch_tokens
         self._max_runs = max_runs
         self._runs = 0
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -211,7 +211,7 @@ class Batcher(Generic[RowT]):
             self._backlog.leave(text.tokens)
             self._metrics.queue_duration.observe(text.queue_s)
         alone = self._pool.others_idle and self._backlog.empty
-        long = sum(text.tokens for text in taken.batch) > self._max_batch_tokens
+        long = sum(text.tokens for text in taken.batch) > self.max_batch_tokens
         return Job(partial(self._run, taken.batch, alone, express), long and not express)
 
     def give_up(self, error: BaseException) -> None:

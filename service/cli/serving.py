@@ -17,8 +17,17 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address. (env ENCSERVE_HOST)")] = None,
     port: Annotated[int | None, typer.Option(help="0: a free one. (env ENCSERVE_PORT)")] = None,
     model_store: Store = None,
-    models: Annotated[
-        str | None, typer.Option(help="Names, comma-separated. (env ENCSERVE_MODELS)")
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            "--models",
+            help="Name, name@version, or several with commas; may be repeated. Without it all of "
+            "the store. (env ENCSERVE_MODELS)",
+        ),
+    ] = None,
+    aliases: Annotated[
+        str | None, typer.Option(help="alias=model, comma-separated. (env ENCSERVE_ALIASES)")
     ] = None,
     workers: Annotated[
         int | None, typer.Option(help="Runs side by side. (env ENCSERVE_WORKERS)")
@@ -30,7 +39,8 @@ def serve(
         host=host,
         port=port,
         model_store=model_store,
-        models=models,
+        models=",".join(model) if model else None,
+        aliases=aliases,
         workers=workers,
         log_level=log_level,
     )

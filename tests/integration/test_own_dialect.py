@@ -271,7 +271,7 @@ def test_token_ids_are_taken_when_it_is_said_whose_they_are(server: LiveServer) 
     ("ids", "whose", "param"),
     [
         ([5], None, "input"),
-        ([5], "sentiment", "input"),
+        ([5], "sentiment", "token_ids_of"),
         ([10**6], "embedding", "input[0]"),
         ([[5], [-1]], "embedding", "input[1]"),
     ],

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
 from service.api.app import create_app
+from service.api.examples import PATH_PARTS
 from service.loading import load_engines
 from service.metrics import Metrics
 from service.settings import load_settings
@@ -33,7 +34,7 @@ async def ask(app: FastAPI) -> dict[str, dict[str, Any]]:
             content = methods.get("post", {}).get("requestBody", {}).get("content", {})
             examples = content.get("application/json", {}).get("examples", {})
             for name, example in examples.items():
-                response = await client.post(path, json=example["value"])
+                response = await client.post(path.format(**PATH_PARTS), json=example["value"])
                 response.raise_for_status()
                 answers.setdefault(path, {})[name] = rounded(response.json())
     return answers

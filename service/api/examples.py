@@ -123,3 +123,23 @@ ROOT_REQUESTS: Examples = {
         },
     },
 }
+
+INFER_REQUESTS: Examples = {
+    "two texts": {
+        "summary": "Two texts, cut to 3 dimensions",
+        "value": {
+            "inputs": [
+                {
+                    "name": "text",
+                    "shape": [2],
+                    "datatype": "BYTES",
+                    "data": ["A quiet room.", "A noisy street."],
+                }
+            ],
+            "parameters": {"dimensions": 3},
+        },
+    },
+}
+
+# What stands for the parts of a path in the examples.
+PATH_PARTS = {"model": "embedding"}

@@ -2,17 +2,17 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, KeysView
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
 from service.api.dialects import OWN, TEI, Dialect
-from service.api.errors import client_closed_request
+from service.api.errors import client_closed_request, field_error
 from service.api.headers import OPENAPI_PARAMETERS, read_headers
 from service.errors import (
     BodyTooLarge,
@@ -105,14 +105,14 @@ async def read_body(request: Request, settings: Settings) -> bytes:
     max_body_bytes, timeout_s = settings.max_body_bytes, settings.request_timeout_s
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > max_body_bytes:
-        raise _too_large(max_body_bytes)
+        raise body_too_large(max_body_bytes)
     body = bytearray()
     try:
         async with asyncio.timeout(timeout_s):
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > max_body_bytes:
-                    raise _too_large(max_body_bytes)
+                    raise body_too_large(max_body_bytes)
     except TimeoutError:
         raise BodyTooSlow(
             f"the body did not arrive within {timeout_s:g} s: send it faster, or raise "
@@ -153,7 +153,24 @@ def _check_fields(value: object, known: KeysView[str] | None, max_texts: int) ->
             raise TooManyTexts(len(texts), max_texts)
 
 
-def _too_large(max_body_bytes: int) -> BodyTooLarge:
+BodyT = TypeVar("BodyT", bound=BaseModel)
+
+
+def parsed(model: type[BodyT], fields: object) -> BodyT:
+    """`fields` as a body of another shape than the route's own.
+
+    Raises:
+        InvalidField: they are none.
+    """
+    try:
+        return model.model_validate(fields)
+    except ValidationError as error:
+        found = error.errors(include_input=False, include_url=False, include_context=False)
+        raise field_error(found) from None
+
+
+def body_too_large(max_body_bytes: int) -> BodyTooLarge:
+    """The error that names the limit."""
     return BodyTooLarge(
         f"the body is larger than {max_body_bytes} bytes: send fewer texts at a time, "
         "or raise ENCSERVE_MAX_BODY_BYTES"

@@ -1,17 +1,15 @@
 """`POST /`: the shape of the body says what is wanted, as huggingface_hub's client relies on."""
 
-from typing import Annotated, Any, TypeVar
+from typing import Annotated
 
 from fastapi import APIRouter, Body
-from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
 from service.api import tei
 from service.api.dialects import TEI
-from service.api.errors import field_error
 from service.api.examples import ROOT_REQUESTS, answers
-from service.api.requests import TeiRoute
+from service.api.requests import TeiRoute, parsed
 from service.api.routing import (
     as_list,
     documented_responses,
@@ -38,8 +36,6 @@ from service.store.manifest import Task
 
 router = APIRouter(route_class=TeiRoute, tags=["Text Embeddings Inference"])
 
-BodyT = TypeVar("BodyT", bound=BaseModel)
-
 
 @router.post("/invocations", include_in_schema=False)
 @router.post(
@@ -52,23 +48,15 @@ async def by_shape(
 ) -> Response:
     fields = {name: getattr(body, name) for name in body.model_fields_set}
     if "query" in fields:
-        return await tei.rerank(_parsed(RerankRequest, fields), request)
+        return await tei.rerank(parsed(RerankRequest, fields), request)
     if isinstance(body.inputs, dict):
-        return await tei.similarity(_parsed(SimilarityRequest, fields), request)
+        return await tei.similarity(parsed(SimilarityRequest, fields), request)
     if body.parameters is not None:
-        return await _labels(_parsed(HubRequest, fields), request)
+        return await _labels(parsed(HubRequest, fields), request)
     engine = default_engine(engines_of(request), fields.get("model"))
     if engine.manifest.task == "embedding":
-        return await tei.embed(_parsed(EmbedRequest, fields), request)
-    return await tei.predict(_parsed(PredictRequest, fields), request)
-
-
-def _parsed(model: type[BodyT], fields: dict[str, Any]) -> BodyT:
-    try:
-        return model.model_validate(fields)
-    except ValidationError as error:
-        found = error.errors(include_input=False, include_url=False, include_context=False)
-        raise field_error(found) from None
+        return await tei.embed(parsed(EmbedRequest, fields), request)
+    return await tei.predict(parsed(PredictRequest, fields), request)
 
 
 async def _labels(body: HubRequest, request: Request) -> Response:

@@ -19,6 +19,7 @@ import uvicorn
 from prometheus_client import CollectorRegistry
 
 from service.api.app import create_app
+from service.api.examples import PATH_PARTS
 from service.loading import load_engines
 from service.metrics import Metrics
 from service.settings import load_settings
@@ -94,6 +95,7 @@ def documented_examples(server: LiveServer) -> list[tuple[str, Any, Any]]:
         asked = methods["post"]["requestBody"]["content"]["application/json"]["examples"]
         answered = methods["post"]["responses"]["200"]["content"]["application/json"]["examples"]
         assert asked.keys() == answered.keys()
+        path = path.format(**PATH_PARTS)
         found += [(path, asked[name]["value"], answered[name]["value"]) for name in asked]
     return found
 

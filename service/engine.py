@@ -13,7 +13,14 @@ import numpy.typing as npt
 from service.batching.batcher import Batcher
 from service.batching.pending import Timing
 from service.batching.workers import WorkerPool
-from service.errors import DeadlineExceeded, EncserveError, InvalidDimensions, WrongTask
+from service.errors import (
+    DeadlineExceeded,
+    EncserveError,
+    InvalidDimensions,
+    InvalidField,
+    TooManyTokens,
+    WrongTask,
+)
 from service.metrics import ModelMetrics
 from service.preparing import DEFAULT, Input, Options, Prepared, Preparer
 from service.runtime.outputs import (
@@ -137,6 +144,12 @@ class Engine:
                 f"dimensions must be from 1 to {self.manifest.width} for model {self.name!r}",
                 param="dimensions",
             )
+        if not normalize and self.manifest.normalized and self.manifest.scaled_in_graph:
+            raise InvalidField(
+                f"the graph of model {self.name!r} scales its vectors: publish it again from its "
+                "checkpoint to have them unscaled",
+                param="normalize",
+            )
         answer = await self._answer(inputs, options, _unchanged, "mean")
         if dimensions is not None:
             return replace(answer, rows=truncate_dimensions(answer.rows, dimensions))
@@ -179,7 +192,8 @@ class Engine:
             )
         if options.overflow == "windows" or options.partial:
             raise ValueError("vectors of tokens are neither spread over windows nor partial")
-        computed = await self._compute(self._token_batcher, inputs, options)
+        most = self._settings.max_token_vectors
+        computed = await self._compute(self._token_batcher, inputs, options, most)
         vectors = [row for row in computed.rows if not isinstance(row, EncserveError)]
         return vectors, self._answer_of(computed, np.empty((len(inputs), 0), np.float32))
 
@@ -220,7 +234,11 @@ class Engine:
         return self._answer_of(computed, pooled)
 
     async def _compute(
-        self, batcher: Batcher[FloatArray], inputs: Sequence[Input], options: Options
+        self,
+        batcher: Batcher[FloatArray],
+        inputs: Sequence[Input],
+        options: Options,
+        max_tokens: int | None = None,
     ) -> "_Computed":
         timeout_s = self._settings.request_timeout_s
         if options.timeout_s is not None:
@@ -232,7 +250,10 @@ class Engine:
                     inputs, options, lambda: batcher.admit(len(inputs))
                 )
                 computed = _Computed(prepared, time.perf_counter() - started_s)
-                if spans := [span for spans in prepared.spans for span in spans]:
+                spans = [span for spans in prepared.spans for span in spans]
+                if max_tokens is not None and sum(map(len, spans)) > max_tokens:
+                    raise _too_many_token_vectors(max_tokens)
+                if spans:
                     submit = batcher.submit_each if options.partial else batcher.submit
                     computed.rows = await submit(
                         spans,
@@ -289,6 +310,14 @@ class _Computed:
         """Which input each span is of."""
         spans = self.prepared.spans
         return [index for index, of_one in enumerate(spans) for _ in of_one]
+
+
+def _too_many_token_vectors(limit: int) -> TooManyTokens:
+    return TooManyTokens(
+        f"the texts have more than {limit} tokens together, each with a vector: send fewer at a "
+        "time, or raise ENCSERVE_MAX_TOKEN_VECTORS",
+        param="input",
+    )
 
 
 def _unchanged(rows: FloatArray) -> FloatArray:

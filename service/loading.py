@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from service.batching.batcher import Batcher
-from service.batching.cache import RowCache
-from service.batching.runner import WideRun
+from service.batching.cache import Cache, RowCache
+from service.batching.runner import Run, WideRun
 from service.batching.workers import WorkerPool
 from service.engine import Engine, FloatArray
 from service.errors import InvalidField, ModelCorrupt, ModelNotFound
@@ -14,7 +14,7 @@ from service.metrics import Metrics
 from service.preparing import Preparer
 from service.registry import EngineRegistry
 from service.runtime.cpus import available_cpus
-from service.runtime.session import ENCODERS, Encoder, open_session
+from service.runtime.session import ENCODERS, Encoder, TokenEncoder, open_session
 from service.runtime.tokenizer import Tokenizer
 from service.settings import Settings
 from service.store.manifest import TOKENIZER_FILE, Manifest
@@ -128,22 +128,38 @@ def load_engine(
     )
     encoder = _open(plan, settings, tokenizer, plan.shape.threads)
     model_metrics = metrics.of_model(manifest.name, manifest.version)
-    batcher: Batcher[FloatArray] = Batcher(
-        encoder,
+    model_metrics.declare(manifest.task, plan.variant, manifest.labels)
+
+    def batcher(
+        run: Run[FloatArray],
+        cache: Cache[FloatArray] | None = None,
+        wide: WideRun[FloatArray] | None = None,
+    ) -> Batcher[FloatArray]:
+        return Batcher(
+            run,
+            pool,
+            model_metrics,
+            cache,
+            wide=wide,
+            model=manifest.name,
+            max_batch_tokens=plan.shape.max_batch_tokens,
+            max_queue_tokens=settings.max_queue_tokens,
+            max_runs=plan.shape.workers,
+            padded=manifest.layout == "padded",
+        )
+
+    rows = cache.of_model(manifest.name, manifest.version, plan.variant) if cache else None
+    tokens = manifest.token_output and TokenEncoder(encoder, manifest.token_output)
+    return Engine(
+        manifest,
+        plan.variant,
+        tokenizer,
+        Preparer(manifest, tokenizer, pool, model_metrics, settings),
+        batcher(encoder, rows, _wide_run(plan, settings, tokenizer)),
         pool,
         model_metrics,
-        cache.of_model(manifest.name, manifest.version, plan.variant) if cache else None,
-        wide=_wide_run(plan, settings, tokenizer),
-        model=manifest.name,
-        max_batch_tokens=plan.shape.max_batch_tokens,
-        max_queue_tokens=settings.max_queue_tokens,
-        max_runs=plan.shape.workers,
-        padded=manifest.layout == "padded",
-    )
-    model_metrics.declare(manifest.task, plan.variant, manifest.labels)
-    preparer = Preparer(manifest, tokenizer, pool, model_metrics, settings)
-    return Engine(
-        manifest, plan.variant, tokenizer, preparer, batcher, pool, model_metrics, settings
+        settings,
+        batcher(tokens) if tokens else None,
     )
 
 

@@ -79,6 +79,9 @@ class Settings(BaseSettings):
 
     max_body_bytes: int = Field(4 * 2**20, ge=1, description="largest request body")
     max_texts_per_request: int = Field(2048, ge=1, description="most texts in one request")
+    max_token_vectors: int = Field(
+        4096, ge=1, description="most tokens in one request for a vector of each token"
+    )
     max_text_chars: int = Field(
         100_000, ge=1, description="longest text; a model reads less and says that it truncated"
     )

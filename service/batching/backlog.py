@@ -69,5 +69,6 @@ class Backlog:
     def _change(self, texts: int, tokens: int) -> None:
         self._texts += texts
         self._tokens += tokens
-        self._queue_texts.set(self._texts)
-        self._queue_tokens.set(self._tokens)
+        # A model's batchers share its gauges.
+        self._queue_texts.inc(texts)
+        self._queue_tokens.inc(tokens)

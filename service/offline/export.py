@@ -13,7 +13,13 @@ from service.offline.checkpoints import Checkpoint
 from service.offline.corpus import join_to_mixed_lengths
 from service.offline.data import Input
 from service.offline.gate import compare_embeddings, compare_labels
-from service.offline.heads import EmbeddingModel, TaskModel
+from service.offline.heads import (
+    TOKEN_OUTPUT,
+    EmbeddingModel,
+    TaskModel,
+    graph_of,
+    output_names,
+)
 from service.offline.parity import check_parity
 from service.offline.progress import Progress
 from service.offline.provenance import provenance_of
@@ -135,15 +141,17 @@ def export_onnx(model: TaskModel, path: Path, *, segments: bool = False) -> None
     inputs = PACKED_PAIR_INPUTS if segments else PACKED_INPUTS
     axes = {name: {0: "tokens"} for name in inputs}
     axes["pad_index"] = {0: "texts", 1: "longest"}
-    axes[model.output_name] = {0: "texts"}
+    graph = graph_of(model)
+    outputs = output_names(graph)
+    axes |= {name: {0: "tokens" if name == TOKEN_OUTPUT else "texts"} for name in outputs}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         torch.onnx.export(
-            model,
+            graph,
             sample,
             str(path),
             input_names=list(inputs),
-            output_names=[model.output_name],
+            output_names=list(outputs),
             dynamic_axes=axes,
             opset_version=OPSET,
             dynamo=False,
@@ -191,6 +199,8 @@ def _fields(
         calibration=record.calibration,
         pooling=model.pooling,
         normalized=isinstance(model, EmbeddingModel) and model.normalize,
+        scaled_in_graph=False,
+        token_output=TOKEN_OUTPUT if TOKEN_OUTPUT in output_names(graph_of(model)) else None,
         max_tokens=checkpoint.max_tokens,
         variants={"fp32": Variant(file=MODEL_FILE, parity_max_abs_diff=max_abs_diff)},
         default_variant="fp32",

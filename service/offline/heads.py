@@ -14,6 +14,8 @@ from torch.nn import functional
 
 from service.offline.encoder import Encoder, append_zero_row, padding_mask
 
+TOKEN_OUTPUT = "token_embeddings"
+
 Pooling = Literal["mean", "cls"]
 Activation = Literal["tanh", "relu", "gelu", "identity"]
 
@@ -67,6 +69,12 @@ class Projection(nn.Module):
         return _ACTIVATIONS[self.activation](self.dense(vectors))
 
 
+def project(projection: Projection | None, vectors: Tensor) -> Tensor:
+    """[n, d] -> [n, width]; without a projection as they are."""
+    projected: Tensor = vectors if projection is None else projection(vectors)
+    return projected
+
+
 class EmbeddingModel(nn.Module):
     """The encoder's pooled vector, scaled to unit length if `normalize`: -> [n, width] float32.
 
@@ -103,10 +111,47 @@ class EmbeddingModel(nn.Module):
         token_type_ids: Tensor | None = None,
     ) -> Tensor:
         arrays = (input_ids, position_ids, pad_index, unpad_index, token_type_ids)
-        vectors = pooled(self.encoder, self.pooling, *arrays)
-        if self.projection is not None:
-            vectors = self.projection(vectors)
+        vectors = project(self.projection, pooled(self.encoder, self.pooling, *arrays))
         return functional.normalize(vectors, dim=-1) if self.normalize else vectors
+
+
+class EmbeddingGraph(nn.Module):
+    """What is exported of an embedding model: its vectors before they are scaled, and its tokens'.
+
+    The server scales, as some callers want the vectors as they were pooled.
+    """
+
+    def __init__(self, model: EmbeddingModel) -> None:
+        super().__init__()
+        self.encoder = model.encoder
+        self.pooling = model.pooling
+        self.projection = model.projection
+        self.output_name = model.output_name
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of what `forward` returns.
+
+        A model pooled by its first token has no vectors of the others: its last block computes
+        that token alone.
+        """
+        pools_all = self.pooling == "mean" or self.encoder.config.layers == 1
+        return (self.output_name, TOKEN_OUTPUT) if pools_all else (self.output_name,)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        position_ids: Tensor,
+        pad_index: Tensor,
+        unpad_index: Tensor,
+        token_type_ids: Tensor | None = None,
+    ) -> tuple[Tensor, ...]:
+        """[n, width], and [t, d] if `outputs` says so."""
+        arrays = (input_ids, position_ids, pad_index, unpad_index, token_type_ids)
+        if TOKEN_OUTPUT not in self.outputs:
+            return (project(self.projection, pooled(self.encoder, self.pooling, *arrays)),)
+        hidden: Tensor = self.encoder(*arrays)
+        return project(self.projection, pool(hidden, self.pooling, pad_index)), hidden
 
 
 class ClassificationModel(nn.Module):
@@ -167,3 +212,17 @@ class ClassificationModel(nn.Module):
 
 
 TaskModel = EmbeddingModel | ClassificationModel
+Graph = EmbeddingGraph | ClassificationModel
+
+
+def graph_of(model: TaskModel) -> Graph:
+    """The module that is exported of a model."""
+    if not isinstance(model, EmbeddingModel):
+        return model
+    # A new module is in training mode, and the exporter gives a module back in the mode it had.
+    return EmbeddingGraph(model).train(model.training)
+
+
+def output_names(graph: Graph) -> tuple[str, ...]:
+    """Names of the graph's outputs, that of the task first."""
+    return graph.outputs if isinstance(graph, EmbeddingGraph) else (graph.output_name,)

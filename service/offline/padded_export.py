@@ -4,17 +4,19 @@ import shutil
 import warnings
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from service.errors import CheckpointInvalid
 from service.offline.export import MODEL_FILE, OPSET
+from service.offline.heads import TOKEN_OUTPUT
 from service.offline.padded_models import PaddedCheckpoint, PaddedModel
 from service.offline.parity import ParityReport, grid, prove_equal
 from service.offline.progress import Progress
 from service.offline.provenance import provenance_of
 from service.runtime.padding import pad
-from service.runtime.session import PaddedEncoder, open_session
+from service.runtime.session import PaddedEncoder, TokenEncoder, open_session
 from service.store.manifest import TOKENIZER_FILE, ManifestFields, Variant
 from service.store.repository import ModelRepository, PublishedModel
 
@@ -49,7 +51,8 @@ def export_padded(model: PaddedModel, path: Path) -> None:
     Raises:
         CheckpointInvalid: the exporter lacks an operation of the model.
     """
-    axes = {name: {0: "texts", 1: "longest"} for name in model.inputs}
+    axes = {name: {0: "texts", 1: "longest"} for name in (*model.inputs, TOKEN_OUTPUT)}
+    axes[model.output_name] = {0: "texts"}
     with warnings.catch_warnings():
         # What tracing may get wrong, and says so of, the parity grid finds.
         warnings.simplefilter("ignore")
@@ -59,8 +62,8 @@ def export_padded(model: PaddedModel, path: Path) -> None:
                 _tensors(model, [[1, 2, 3], [4, 5, 6, 7, 8]], None),
                 str(path),
                 input_names=list(model.inputs),
-                output_names=[model.output_name],
-                dynamic_axes={**axes, model.output_name: {0: "texts"}},
+                output_names=list(model.outputs),
+                dynamic_axes=axes,
                 opset_version=OPSET,
                 dynamo=False,
             )
@@ -87,9 +90,23 @@ def check_padded_parity(
     model = checkpoint.model
     encoder = PaddedEncoder(open_session(onnx_file), model.output_name, model.width, separator_id)
     cases = grid(checkpoint.max_tokens, model.vocabulary_size, separator_id)
-    return prove_equal(
-        encoder, lambda text: model(*_tensors(model, [text], separator_id)), cases, progress, name
+
+    def outputs(text: list[int]) -> tuple[Tensor, ...]:
+        made: tuple[Tensor, ...] = model(*_tensors(model, [text], separator_id))
+        return made
+
+    report = prove_equal(encoder, lambda text: outputs(text)[0], cases, progress, name)
+    if TOKEN_OUTPUT not in model.outputs:
+        return report
+    tokens = TokenEncoder(encoder, TOKEN_OUTPUT)
+    of_tokens = prove_equal(
+        lambda texts: np.concatenate(tokens(texts)),
+        lambda text: outputs(text)[1][0],
+        cases,
+        progress,
+        f"{name}: tokens",
     )
+    return max(report, of_tokens, key=lambda one: one.max_abs_diff)
 
 
 def _tensors(
@@ -106,6 +123,8 @@ def _fields(checkpoint: PaddedCheckpoint, max_abs_diff: float) -> ManifestFields
         layout="padded",
         inputs=model.inputs,
         output=model.output_name,
+        scaled_in_graph=False,
+        token_output=TOKEN_OUTPUT if TOKEN_OUTPUT in model.outputs else None,
         width=model.width,
         pair_separator_id=checkpoint.separator_id,
         max_tokens=checkpoint.max_tokens,

@@ -15,9 +15,9 @@ from typing import Any, Literal
 import torch
 import transformers
 from torch import Tensor, nn
-from torch.nn import functional
 
 from service.errors import CheckpointInvalid
+from service.offline.heads import TOKEN_OUTPUT
 from service.offline.label_files import (
     ClassifierUse,
     classifier_use,
@@ -76,16 +76,25 @@ class PaddedModel(nn.Module):
     def vocabulary_size(self) -> int:
         return int(self.transformer.config.vocab_size)
 
-    def forward(self, *arrays: Tensor) -> Tensor:
-        """`arrays` are those of `inputs`, in their order."""
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of what `forward` returns: of an embedding model also the vectors of tokens."""
+        tokens = (TOKEN_OUTPUT,) if isinstance(self.use, EmbeddingUse) else ()
+        return (self.output_name, *tokens)
+
+    def forward(self, *arrays: Tensor) -> tuple[Tensor, ...]:
+        """`arrays` are those of `inputs`, in their order: -> [n, width], and [n, l, d].
+
+        Vectors are not yet scaled to unit length.
+        """
         named = dict(zip(self.inputs, arrays, strict=True))
         answer = self.transformer(**named)
         if isinstance(self.use, ClassifierUse):
-            return answer.logits  # type: ignore[no-any-return]  # untyped library
+            return (answer.logits,)
         vectors = _pooled(answer.last_hidden_state, named["attention_mask"], self.use)
         if self.projection is not None:
             vectors = self.projection(vectors)
-        return functional.normalize(vectors, dim=-1) if self.use.normalize else vectors
+        return vectors, answer.last_hidden_state
 
 
 @dataclass(frozen=True)

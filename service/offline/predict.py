@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from service.offline.data import Input
-from service.runtime.outputs import label_scores
+from service.runtime.outputs import label_scores, unit_length
 from service.runtime.session import ENCODERS, open_session
 from service.runtime.tokenizer import Tokenized, Tokenizer
 from service.store.manifest import TOKENIZER_FILE, ManifestFields
@@ -52,7 +52,7 @@ class Predictor:
         runs = [order[at : at + TEXTS_PER_RUN] for at in range(0, len(order), TEXTS_PER_RUN)]
         rows = np.concatenate([self.encoder([tokens[index] for index in run]) for run in runs])
         in_order: FloatArray = rows[np.argsort(order)]
-        return in_order
+        return unit_length(in_order) if self.fields.normalized else in_order
 
     def scores(self, inputs: Sequence[Input]) -> FloatArray:
         """What callers of a classifier are given, [n, labels]: probabilities, or numbers."""

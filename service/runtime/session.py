@@ -115,6 +115,7 @@ class PackedEncoder:
         width: int,
         separator_id: int | None = None,
     ) -> None:
+        self.session = session
         inputs = _names(session.get_inputs())
         if inputs not in (set(PACKED_INPUTS), set(PACKED_PAIR_INPUTS)):
             raise ModelCorrupt(f"the model's inputs are {sorted(inputs)}, not {PACKED_INPUTS}")
@@ -131,7 +132,11 @@ class PackedEncoder:
             InferenceFailed: the answer has another shape than asked for.
             NonFiniteOutput: the answer holds NaN or infinity.
         """
-        return self._rows.of(pack(texts, self._separator_id).feeds(), len(texts))
+        return self._rows.of(self.feeds(texts), len(texts))
+
+    def feeds(self, texts: Sequence[Sequence[int]]) -> dict[str, npt.NDArray[np.int64]]:
+        """The graph's inputs."""
+        return pack(texts, self._separator_id).feeds()
 
 
 class PaddedEncoder:
@@ -148,6 +153,7 @@ class PaddedEncoder:
         width: int,
         separator_id: int | None = None,
     ) -> None:
+        self.session = session
         self._separator_id = separator_id
         self._inputs = _names(session.get_inputs())
         if not {"input_ids", "attention_mask"} <= self._inputs <= set(PADDED_INPUTS):
@@ -158,13 +164,46 @@ class PaddedEncoder:
 
     def __call__(self, texts: Sequence[Sequence[int]]) -> FloatArray:
         """Run one batch; safe to call from several threads. Raises as `PackedEncoder`."""
+        return self._rows.of(self.feeds(texts), len(texts))
+
+    def feeds(self, texts: Sequence[Sequence[int]]) -> dict[str, npt.NDArray[np.int64]]:
+        """The graph's inputs."""
         arrays = pad(texts, self._separator_id)
-        feeds = {name: array for name, array in arrays.items() if name in self._inputs}
-        return self._rows.of(feeds, len(texts))
+        return {name: array for name, array in arrays.items() if name in self._inputs}
 
 
 Encoder = PackedEncoder | PaddedEncoder
 ENCODERS: Mapping[Layout, type[Encoder]] = {"packed": PackedEncoder, "padded": PaddedEncoder}
+
+
+class TokenEncoder:
+    """A model's vectors of tokens: ids of n texts -> n arrays [tokens of the text, d] float32.
+
+    It shares the session of `encoder`.
+
+    Args:
+        output: of the graph, packed or padded as its inputs are.
+
+    Raises:
+        ModelCorrupt: the graph has no such output.
+    """
+
+    def __init__(self, encoder: Encoder, output: str) -> None:
+        self._encoder = encoder
+        self._output = output
+        _require_output(encoder.session, output)
+
+    def __call__(self, texts: Sequence[Sequence[int]]) -> list[FloatArray]:
+        """Run one batch; safe to call from several threads. Raises as `PackedEncoder`."""
+        (rows,) = self._encoder.session.run([self._output], self._encoder.feeds(texts))
+        lengths = list(map(len, texts))
+        if rows.ndim == 3:
+            rows = np.concatenate([row[:length] for row, length in zip(rows, lengths, strict=True)])
+        if len(rows) != sum(lengths):
+            raise InferenceFailed(f"the model returned {len(rows)} rows for {sum(lengths)} tokens")
+        if not np.isfinite(rows).all():
+            raise NonFiniteOutput("the model's answer is not a finite number")
+        return np.split(rows, np.cumsum(lengths)[:-1])
 
 
 class _Rows:
@@ -174,8 +213,7 @@ class _Rows:
         self._session = session
         self._output = output
         self._width = width
-        if output not in _names(session.get_outputs()):
-            raise ModelCorrupt(f"the model has no output {output!r}")
+        _require_output(session, output)
 
     def of(self, feeds: Mapping[str, npt.NDArray[np.int64]], texts: int) -> FloatArray:
         (rows,) = self._session.run([self._output], feeds)
@@ -187,6 +225,11 @@ class _Rows:
             raise NonFiniteOutput("the model's answer is not a finite number")
         checked: FloatArray = rows
         return checked
+
+
+def _require_output(session: onnxruntime.InferenceSession, output: str) -> None:
+    if output not in _names(session.get_outputs()):
+        raise ModelCorrupt(f"the model has no output {output!r}")
 
 
 def _names(nodes: Sequence[onnxruntime.NodeArg]) -> set[str]:

@@ -97,7 +97,10 @@ class ManifestFields(_Frozen):
     pair_separator_id: the model reads pairs of texts joined by this token; None for single texts.
     prompts: named texts to be put before a text, and which of them is used when none is named.
     matryoshka_dimensions: sizes to which embeddings were trained to be cut.
-    normalized: the embedding has unit length.
+    normalized: callers are given vectors of unit length.
+    scaled_in_graph: the graph itself scales them, so that no others can be had.
+    token_output: name of the graph's output of one vector a token: of the packed layout [tokens, d]
+        float32, of the padded [texts, longest, d]; None where there is none.
     max_tokens: longest input, special tokens included.
     """
 
@@ -115,6 +118,8 @@ class ManifestFields(_Frozen):
     calibration: Calibration | None = None
     pooling: Literal["mean", "cls"] | None
     normalized: bool = False
+    scaled_in_graph: bool = True
+    token_output: str | None = None
     max_tokens: int = Field(ge=2)
     variants: dict[str, Variant] = Field(min_length=1)
     default_variant: str

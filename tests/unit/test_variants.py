@@ -14,6 +14,7 @@ from service.offline import variants
 from service.offline.export import MODEL_FILE, publish_embedding
 from service.offline.gate import Encode, Verdict
 from service.offline.progress import Progress
+from service.runtime.outputs import unit_length
 from service.runtime.session import PackedEncoder, open_session
 from service.runtime.tokenizer import Tokenizer
 from service.settings import load_settings
@@ -59,7 +60,7 @@ def run_alone(store: Path, variant: str) -> np.ndarray:
     tokens = Tokenizer(model.file(TOKENIZER_FILE), manifest.max_tokens).encode(["the food is good"])
     session = open_session(model.file(manifest.file_of(variant)))
     encoder = PackedEncoder(session, manifest.output, manifest.width)
-    return np.asarray(encoder([tokens[0].token_ids])[0])
+    return np.asarray(unit_length(encoder([tokens[0].token_ids]))[0])
 
 
 @pytest.mark.parametrize(("asked", "given"), [(None, "int8"), ("int8", "int8"), ("fp32", "fp32")])

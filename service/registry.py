@@ -54,6 +54,11 @@ class EngineRegistry:
         return not self._draining and all(engine.ready for engine in self)
 
     @property
+    def draining(self) -> bool:
+        """A stop was asked for: streams without an end should come to one."""
+        return self._draining
+
+    @property
     def broken(self) -> bool:
         """A worker has died; the process should be replaced."""
         return any(engine.broken for engine in self)

@@ -73,11 +73,20 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
         description="time for a request, its reading included, before it gets 504",
     )
+    bulk_idle_timeout_s: float = Field(
+        30.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="time without a line in or out, after which a bulk stream is ended",
+    )
     shutdown_grace_s: int = Field(
         20, ge=0, description="time that requests in flight get to finish after SIGTERM"
     )
 
     max_body_bytes: int = Field(4 * 2**20, ge=1, description="largest request body")
+    max_bulk_line_bytes: int = Field(
+        2**20, ge=64, description="longest line of a bulk stream; a longer one fails alone"
+    )
     max_texts_per_request: int = Field(2048, ge=1, description="most texts in one request")
     max_token_vectors: int = Field(
         4096, ge=1, description="most tokens in one request for a vector of each token"

@@ -7,7 +7,19 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from service import __version__
-from service.api import analyze, classify, oip, oip_facts, openai, ops, tei, tei_root, tei_tools
+from service.api import (
+    analyze,
+    bulk,
+    classify,
+    cohere,
+    oip,
+    oip_facts,
+    openai,
+    ops,
+    tei,
+    tei_root,
+    tei_tools,
+)
 from service.api.errors import install_error_handlers
 from service.api.observe import ObserveRequests
 from service.metrics import Metrics
@@ -47,6 +59,18 @@ def create_app(settings: Settings, engines: EngineRegistry, metrics: Metrics) ->
     app.state.metrics = metrics
     app.add_middleware(ObserveRequests, metrics=metrics)
     install_error_handlers(app)
-    for module in (openai, classify, analyze, tei, tei_tools, tei_root, oip, oip_facts, ops):
+    for module in (
+        openai,
+        classify,
+        analyze,
+        tei,
+        tei_tools,
+        tei_root,
+        oip,
+        oip_facts,
+        cohere,
+        bulk,
+        ops,
+    ):
         app.include_router(module.router)
     return app

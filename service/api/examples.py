@@ -141,5 +141,17 @@ INFER_REQUESTS: Examples = {
     },
 }
 
+COHERE_REQUESTS: Examples = {
+    "two forms": {
+        "summary": "One text, as numbers and as bits",
+        "value": {
+            "texts": ["A quiet room."],
+            "input_type": "search_document",
+            "embedding_types": ["float", "ubinary"],
+            "output_dimension": 8,
+        },
+    },
+}
+
 # What stands for the parts of a path in the examples.
 PATH_PARTS = {"model": "embedding"}

@@ -26,6 +26,16 @@ def text_or_texts(value: Any) -> Any:
     return value
 
 
+def text_list(value: Any) -> Any:
+    """A list of strings, and nothing else."""
+    if not isinstance(value, list):
+        raise InvalidField("texts must be a list of strings", param="texts")
+    for index, text in enumerate(value):
+        if not isinstance(text, str):
+            raise InvalidField("each text must be a string", param=f"texts[{index}]")
+    return value
+
+
 def texts_or_token_ids(value: Any) -> Any:
     """As `text_or_texts`; lists of whole numbers pass, one list of them or several."""
     if _are_ids(value) or (isinstance(value, list) and value and all(map(_are_ids, value))):

@@ -1,0 +1,100 @@
+"""Any number of texts in one call: a line in, a line out, at low priority, while both flow."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query
+from pydantic import Field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.api.bulk_stream import Answering, BulkStream
+from service.api.classify import label_entries
+from service.api.headers import read_headers
+from service.api.openai import embedding_entries
+from service.api.requests import StrictRoute
+from service.api.routing import documented_responses, engines_of, note_engine, settings_of
+from service.api.schemas import ClassifyOptions, StrictBody
+from service.api.vectors import EncodingFormat
+from service.batching.queue import Priority
+from service.engine import Engine
+from service.errors import InvalidDimensions, UnsupportedMediaType
+from service.preparing import Input, Options
+
+router = APIRouter(route_class=StrictRoute, tags=["Bulk"])
+
+MEDIA_TYPES = ("application/x-ndjson", "application/ndjson", "application/jsonl")
+LINE = {
+    "oneOf": [
+        {"type": "string"},
+        {"type": "object", "properties": {"input": {"type": "string"}, "id": {}}},
+    ]
+}
+
+
+class BulkQuery(StrictBody):
+    """What is to be done with each line."""
+
+    model: str | None = Field(None, description="default: the store's embedding model")
+    encoding_format: EncodingFormat = Field("float", description="as in /v1/embeddings")
+    dimensions: int | None = Field(None, ge=1, strict=False, description="as in /v1/embeddings")
+    prompt_name: str | None = None
+    overflow: Literal["truncate", "error", "windows"] = "truncate"
+    truncation_direction: Literal["right", "left"] = "right"
+    top_k: int | None = Field(None, ge=1, strict=False, description="as in /v1/classify")
+
+
+@router.post(
+    "/v1/bulk",
+    summary="NDJSON in, NDJSON out: vectors or labels of any number of texts",
+    description="Each line is a text, or an object with `input` and an `id` that comes back. "
+    "Answers come in the order of the lines, while lines are still being sent: read while you "
+    "send. A line at fault has an `error` of its own. The last line is a summary.",
+    response_class=Response,
+    responses=documented_responses()
+    | {200: {"content": {MEDIA_TYPES[0]: {"schema": {"type": "object"}}}}},
+    openapi_extra={
+        "requestBody": {"content": {MEDIA_TYPES[0]: {"schema": LINE}}, "required": True}
+    },
+)
+async def bulk(query: Annotated[BulkQuery, Query()], request: Request) -> Response:
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type not in MEDIA_TYPES:
+        raise UnsupportedMediaType(f"send the header 'Content-Type: {MEDIA_TYPES[0]}'")
+    request.state.call = read_headers(request.headers)
+    engines = engines_of(request)
+    name = query.model
+    engine = engines.for_task("embedding", None) if name is None else engines.get(name)
+    note_engine(request, engine)
+    return BulkStream(engine, _answering(engine, query), engines, settings_of(request))
+
+
+def _answering(engine: Engine, query: BulkQuery) -> Answering:
+    """What is asked of the engine for some texts, and how its answer is written.
+
+    Raises:
+        InvalidDimensions: before the first line is read, and not for each of them.
+    """
+    options = Options(
+        priority=Priority.BULK,
+        prompt_name=query.prompt_name,
+        overflow=query.overflow,
+        truncation_side=query.truncation_direction,
+        partial=True,
+    )
+    engine.with_prompt([], query.prompt_name)
+    if query.dimensions is not None and query.dimensions > engine.manifest.width:
+        raise InvalidDimensions(
+            f"dimensions must be from 1 to {engine.manifest.width} for model {engine.name!r}",
+            param="dimensions",
+        )
+
+    async def vectors(texts: list[Input]) -> tuple[list[dict[str, object]], list[int]]:
+        answer = await engine.embed(texts, options, dimensions=query.dimensions)
+        return embedding_entries(answer, query.encoding_format), answer.tokens
+
+    async def labels(texts: list[Input]) -> tuple[list[dict[str, object]], list[int]]:
+        answer = await engine.classify(texts, options)
+        wanted = ClassifyOptions(top_k=query.top_k)
+        return label_entries(answer, engine.manifest.labels, wanted, {}), answer.tokens
+
+    return vectors if engine.manifest.task == "embedding" else labels

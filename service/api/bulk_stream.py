@@ -1,0 +1,206 @@
+"""A stream that is read only as fast as its answers are written, so that nothing piles up."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import orjson
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from service.api.bulk_lines import Line, LineSplitter, portions
+from service.api.routing import error_entry
+from service.engine import Engine
+from service.errors import (
+    BodyTooSlow,
+    DeadlineExceeded,
+    EncserveError,
+    Overloaded,
+    ShuttingDown,
+    TooManyTokens,
+)
+from service.preparing import Input
+from service.registry import EngineRegistry
+from service.settings import Settings
+
+Answering = Callable[[list[Input]], Awaitable[tuple[list[dict[str, object]], list[int]]]]
+
+PORTIONS_IN_FLIGHT = 4
+# How often a stream that waits looks whether the server wants to stop.
+LOOK_S = 0.25
+RETRY_S = 0.5
+
+
+class _Left(Exception):
+    """The caller is gone."""
+
+
+class BulkStream(Response):
+    """The answer to a bulk request, which reads the request itself.
+
+    While answers are being written, the body's next part waits in the socket: a caller that does
+    not read is not read from.
+    """
+
+    media_type = "application/x-ndjson"
+
+    def __init__(
+        self, engine: Engine, answering: Answering, engines: EngineRegistry, settings: Settings
+    ) -> None:
+        super().__init__(
+            headers={"X-Model": engine.name, "X-Model-Version": engine.version},
+            media_type=self.media_type,
+        )
+        del self.headers["content-length"]
+        self._answering = answering
+        self._engines = engines
+        self._idle_timeout_s = settings.bulk_idle_timeout_s
+        self._splitter = LineSplitter(settings.max_bulk_line_bytes)
+        # One part of the body waits here while another is being worked on.
+        self._parts: asyncio.Queue[bytes | None] = asyncio.Queue(maxsize=1)
+        self._pending: deque[asyncio.Task[bytes]] = deque()
+        self._written = 0
+        self._failed = 0
+        self._tokens = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        work = asyncio.current_task()
+        assert work
+        reader = asyncio.create_task(self._read(receive))
+        left = False
+
+        def leave(done: asyncio.Task[None]) -> None:
+            nonlocal left
+            if not done.cancelled() and isinstance(done.exception(), _Left):
+                left = True
+                work.cancel()
+
+        reader.add_done_callback(leave)
+        try:
+            await self._stream(send)
+        except asyncio.CancelledError:
+            scope["state"]["outcome"] = "cancelled"
+            if not left or work.uncancel():
+                raise
+        except TimeoutError:
+            # The caller does not read: there is nobody to tell.
+            scope["state"]["outcome"] = "cancelled"
+        finally:
+            reader.remove_done_callback(leave)
+            reader.cancel()
+            for task in self._pending:
+                task.cancel()
+
+    async def _read(self, receive: Receive) -> None:
+        """The parts of the body, then None; raises once the caller is gone."""
+        more = True
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise _Left
+            if more:
+                await self._parts.put(message.get("body", b""))
+                more = message.get("more_body", False)
+                if not more:
+                    await self._parts.put(None)
+
+    async def _stream(self, send: Send) -> None:
+        end: EncserveError | None = None
+        part: bytes | None = b""
+        while part is not None and end is None:
+            part, end = await self._next_part(send)
+            lines = self._splitter.end() if part is None else self._splitter.feed(part)
+            for portion in portions(lines):
+                while len(self._pending) >= PORTIONS_IN_FLIGHT:
+                    await self._write_next(send)
+                self._pending.append(asyncio.create_task(self._answered(portion)))
+        while self._pending:
+            await self._write_next(send)
+        await self._send(send, self._summary(end))
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _next_part(self, send: Send) -> tuple[bytes | None, EncserveError | None]:
+        """The next part of the body, None at its end; answers that are ready go out meanwhile.
+
+        A reason to stop comes with an empty part.
+        """
+        getting = asyncio.create_task(self._parts.get())
+        waited_s = 0.0
+        try:
+            while not getting.done():
+                if self._engines.draining:
+                    return b"", ShuttingDown("the server is shutting down: send the rest again")
+                if waited_s >= self._idle_timeout_s:
+                    return b"", BodyTooSlow(
+                        f"no line came for {self._idle_timeout_s:g} s: send faster, or raise "
+                        "ENCSERVE_BULK_IDLE_TIMEOUT_S"
+                    )
+                waiting = {getting, *list(self._pending)[:1]}
+                done, _ = await asyncio.wait(
+                    waiting, timeout=LOOK_S, return_when=asyncio.FIRST_COMPLETED
+                )
+                if self._pending and self._pending[0].done():
+                    await self._write_next(send)
+                waited_s = 0.0 if done or self._pending else waited_s + LOOK_S
+            return getting.result(), None
+        finally:
+            getting.cancel()
+
+    async def _answered(self, portion: list[Line]) -> bytes:
+        """The lines that answer `portion`, however long the queue is full."""
+        sound: list[Input] = [line.text for line in portion if line.error is None]
+        entries, tokens = await self._asked(sound) if sound else ([], [])
+        answers = iter(entries)
+        written = [
+            self._entry(line, next(answers) if line.error is None else None) for line in portion
+        ]
+        self._tokens += sum(tokens)
+        return b"".join(written)
+
+    async def _asked(self, texts: list[Input]) -> tuple[list[dict[str, object]], list[int]]:
+        while True:
+            try:
+                return await self._answering(texts)
+            except Overloaded as error:
+                await asyncio.sleep(min(error.retry_after_s, RETRY_S))
+            except DeadlineExceeded:
+                continue
+            except TooManyTokens as error:
+                if len(texts) == 1:
+                    return [error_entry(0, error)], [0]
+                middle = len(texts) // 2
+                first, second = await self._asked(texts[:middle]), await self._asked(texts[middle:])
+                return first[0] + second[0], first[1] + second[1]
+            except EncserveError as error:
+                entries = [error_entry(index, error) for index in range(len(texts))]
+                return entries, [0] * len(texts)
+
+    def _entry(self, line: Line, entry: dict[str, Any] | None) -> bytes:
+        if line.error is not None:
+            entry = error_entry(0, line.error)
+        assert entry is not None
+        if entry.get("error"):
+            self._failed += 1
+            entry["error"] = entry["error"] | {"param": "line" if line.error else "input"}
+        content = {"index": line.index, "id": line.key} | entry | {"index": line.index}
+        return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE)
+
+    async def _write_next(self, send: Send) -> None:
+        await self._send(send, await self._pending.popleft())
+
+    async def _send(self, send: Send, body: bytes) -> None:
+        async with asyncio.timeout(self._idle_timeout_s):
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+
+    def _summary(self, end: EncserveError | None) -> bytes:
+        summary: dict[str, object] = {
+            "object": "bulk.summary",
+            "lines": self._splitter.lines,
+            "failed": self._failed,
+            "tokens": self._tokens,
+        }
+        if end is not None:
+            summary["error"] = {"code": end.code, "message": end.message, "param": None}
+        return orjson.dumps(summary, option=orjson.OPT_APPEND_NEWLINE)

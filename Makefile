@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help serve bootstrap test lint types contracts format lock examples image-test bench-serve bench-peers bench-limit bench-scaling bench-load bench-quality bench-fidelity clean
+.PHONY: help serve bootstrap test lint types contracts format lock fuzz openapi examples image-test bench-serve bench-peers bench-limit bench-scaling bench-load bench-quality bench-fidelity clean
 
 help:  ## list the verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -38,6 +38,12 @@ format: $(VENV)/dev.stamp  ## let ruff mend what it can
 lock: $(VENV)/dev.stamp  ## write constraints.txt from what is installed
 	@$(BIN)/pip --disable-pip-version-check freeze --exclude-editable \
 		| sed -E 's/\+cpu$$//' | grep -vE ' @ |^-e ' > constraints.txt
+
+fuzz: $(VENV)/dev.stamp  ## thousands of generated requests to every route
+	@FUZZ_EXAMPLES=2000 $(BIN)/python -m pytest tests/integration/test_schema.py
+
+openapi: $(VENV)/dev.stamp  ## write docs/openapi.json from the routes
+	@$(BIN)/encserve openapi > docs/openapi.json
 
 examples: $(VENV)/dev.stamp  ## ask the models of the store the examples of /docs, and keep their answers
 	@$(BIN)/python -m benchmarks.examples

@@ -52,6 +52,25 @@ def serve(
     run_server(settings)
 
 
+@app.command("openapi")
+def show_openapi() -> None:
+    """Print the OpenAPI document of the service, which is the same whatever models it serves."""
+    import json
+
+    from prometheus_client import CollectorRegistry
+
+    from service.api.app import create_app
+    from service.batching.workers import WorkerPool
+    from service.metrics import Metrics
+    from service.registry import EngineRegistry
+
+    pool = WorkerPool(1)
+    metrics = Metrics(CollectorRegistry())
+    document = create_app(Settings(), EngineRegistry([], pool), metrics).openapi()
+    pool.close()
+    print(json.dumps(document, indent=1, ensure_ascii=False))
+
+
 @app.command("settings")
 def show_settings() -> None:
     """List every setting of the server: variable, value now, meaning."""

@@ -59,18 +59,10 @@ def create_app(settings: Settings, engines: EngineRegistry, metrics: Metrics) ->
     app.state.metrics = metrics
     app.add_middleware(ObserveRequests, metrics=metrics)
     install_error_handlers(app)
+    # In this order a path is compared with the routes: those that are asked most come first.
     for module in (
-        openai,
-        classify,
-        analyze,
-        tei,
-        tei_tools,
-        tei_root,
-        oip,
-        oip_facts,
-        cohere,
-        bulk,
-        ops,
+        *(openai, classify, oip, tei, cohere, tei_root, analyze, bulk),
+        *(tei_tools, oip_facts, ops),
     ):
         app.include_router(module.router)
     return app

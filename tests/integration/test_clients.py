@@ -54,7 +54,7 @@ def test_errors_arrive_with_code_param_and_message(client: openai.OpenAI) -> Non
 def langchain(server: LiveServer, *, check_embedding_ctx_length: bool) -> OpenAIEmbeddings:
     return OpenAIEmbeddings(
         model="embedding",
-        base_url=f"{server.url}/v1",
+        base_url=f"{server.url}/v1",  # type: ignore[call-arg]  # known by its alias
         api_key=SecretStr("unused"),
         check_embedding_ctx_length=check_embedding_ctx_length,
         max_retries=0,

@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help serve bootstrap test lint types contracts format lock fuzz openapi examples image-test bench-serve bench-peers bench-limit bench-scaling bench-load bench-quality bench-fidelity clean
+.PHONY: help serve bootstrap test lint types contracts format lock fuzz openapi examples image-test bench-serve bench-peers bench-limit bench-scaling bench-load bench-quality bench-fidelity bench-dialects clean
 
 help:  ## list the verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -71,6 +71,9 @@ bench-quality: $(VENV)/dev.stamp  ## accuracy of the sentiment model: make bench
 
 bench-fidelity: $(VENV)/dev.stamp  ## cosine of the embeddings with sentence-transformers
 	@$(BIN)/python -m benchmarks.fidelity
+
+bench-dialects: $(VENV)/dev.stamp  ## what each dialect adds to the engine's time
+	@$(BIN)/python -m benchmarks.dialects
 
 clean:  ## remove the virtual environment and caches; published models stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

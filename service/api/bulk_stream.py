@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from service.api.bulk_lines import Line, LineSplitter, portions
+from service.api.headers import engine_headers
 from service.api.routing import error_entry
 from service.engine import Engine
 from service.errors import (
@@ -48,10 +49,7 @@ class BulkStream(Response):
     def __init__(
         self, engine: Engine, answering: Answering, engines: EngineRegistry, settings: Settings
     ) -> None:
-        super().__init__(
-            headers={"X-Model": engine.name, "X-Model-Version": engine.version},
-            media_type=self.media_type,
-        )
+        super().__init__(headers=engine_headers(engine), media_type=self.media_type)
         del self.headers["content-length"]
         self._answering = answering
         self._engines = engines

@@ -71,11 +71,15 @@ def read_headers(headers: Headers) -> CallHeaders:
 
 def answer_headers(engine: Engine, answer: Answer) -> dict[str, str]:
     """Which model has answered, and how many texts it did not read whole."""
+    return engine_headers(engine) | {TRUNCATED: str(sum(answer.truncated))}
+
+
+def engine_headers(engine: Engine) -> dict[str, str]:
+    """Which model answers: the digest is of the file that is served."""
     return {
         MODEL: engine.name,
         VERSION: engine.version,
         DIGEST: f"sha256:{engine.digest}",
-        TRUNCATED: str(sum(answer.truncated)),
     }
 
 

@@ -66,7 +66,10 @@ async def decode(
 )
 async def info(request: Request) -> dict[str, Any]:
     engines, settings = engines_of(request), settings_of(request)
-    engine = default_engine(engines, None)
+    # Without a model that stands out, the first is as good as any: all are listed.
+    engine = (
+        engines.default("embedding") or engines.default("classification") or next(iter(engines))
+    )
     return {
         "model_id": engine.name,
         "model_sha": engine.digest,

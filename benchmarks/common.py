@@ -15,7 +15,8 @@ from service.runtime.cpus import processor
 from service.runtime.session import PackedEncoder, open_session
 from service.runtime.tokenizer import Tokenizer
 from service.store.manifest import TOKENIZER_FILE, Manifest
-from service.store.repository import ModelRepository, verify
+from service.store.repository import ModelRepository
+from service.store.verification import verify
 
 STORE = Path("model_store")
 READY = "encserve is ready on "

@@ -13,7 +13,8 @@ from benchmarks.common import STORE, machine
 from service.offline.evaluation.variants import headline
 from service.offline.predict import Predictor
 from service.offline.reading import read_examples
-from service.store.repository import ModelRepository, verify
+from service.store.repository import ModelRepository
+from service.store.verification import verify
 
 
 def main() -> None:

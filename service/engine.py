@@ -3,15 +3,14 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from typing import ParamSpec, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
+from service.answers import Answer, Computed
 from service.batching.batcher import Batcher
-from service.batching.pending import Timing
 from service.batching.workers import WorkerPool
 from service.errors import (
     DeadlineExceeded,
@@ -22,8 +21,9 @@ from service.errors import (
     WrongTask,
 )
 from service.metrics import ModelMetrics
-from service.preparing import DEFAULT, Input, Options, Prepared, Preparer
+from service.preparing import DEFAULT, Input, Options, Preparer
 from service.runtime.outputs import (
+    FloatArray,
     Pooling,
     label_scores,
     pool_spans,
@@ -34,28 +34,8 @@ from service.runtime.tokenizer import Tokenizer
 from service.settings import Settings
 from service.store.manifest import Manifest
 
-FloatArray = npt.NDArray[np.float32]
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """Rows in the order of the inputs, [n, width] float32, and what each input cost.
-
-    tokens: [n], those that the model read, special tokens included. full_tokens: [n], those that
-    the whole input has. errors: by index, of inputs whose row is worth nothing; only where the
-    caller asked for a partial answer. tokenize_s, queue_s, infer_s: where the time went.
-    """
-
-    rows: FloatArray
-    tokens: list[int]
-    full_tokens: list[int]
-    truncated: list[bool]
-    errors: dict[int, EncserveError] = field(default_factory=dict)
-    tokenize_s: float = 0.0
-    queue_s: float = 0.0
-    infer_s: float = 0.0
 
 
 class Engine:
@@ -195,7 +175,7 @@ class Engine:
         most = self._settings.max_token_vectors
         computed = await self._compute(self._token_batcher, inputs, options, most)
         vectors = [row for row in computed.rows if not isinstance(row, EncserveError)]
-        return vectors, self._answer_of(computed, np.empty((len(inputs), 0), np.float32))
+        return vectors, self._counted(computed, np.empty((len(inputs), 0), np.float32))
 
     def with_prompt(self, texts: Sequence[str], name: str | None) -> list[str]:
         """The texts as the model reads them, behind the prompt that `Options` would name."""
@@ -228,10 +208,10 @@ class Engine:
         found = [nothing if isinstance(row, EncserveError) else row for row in computed.rows]
         rows = finish(np.stack(found)) if found else np.empty((0, self.manifest.width), np.float32)
         if computed.owners == list(range(len(inputs))):
-            return self._answer_of(computed, rows)
+            return self._counted(computed, rows)
         tokens = [len(span) for spans in computed.prepared.spans for span in spans]
         pooled = pool_spans(rows, computed.owners, tokens, len(inputs), pooling)
-        return self._answer_of(computed, pooled)
+        return self._counted(computed, pooled)
 
     async def _compute(
         self,
@@ -239,7 +219,7 @@ class Engine:
         inputs: Sequence[Input],
         options: Options,
         max_tokens: int | None = None,
-    ) -> "_Computed":
+    ) -> Computed:
         timeout_s = self._settings.request_timeout_s
         if options.timeout_s is not None:
             timeout_s = min(timeout_s, options.timeout_s)
@@ -249,7 +229,7 @@ class Engine:
                 prepared = await self._preparer.prepare(
                     inputs, options, lambda: batcher.admit(len(inputs))
                 )
-                computed = _Computed(prepared, time.perf_counter() - started_s)
+                computed = Computed(prepared, time.perf_counter() - started_s)
                 spans = [span for spans in prepared.spans for span in spans]
                 if max_tokens is not None and sum(map(len, spans)) > max_tokens:
                     raise _too_many_token_vectors(max_tokens)
@@ -268,48 +248,13 @@ class Engine:
                 "allows): send fewer texts at a time, or send the request again later"
             ) from error
 
-    def _answer_of(self, computed: "_Computed", rows: FloatArray) -> Answer:
-        prepared = computed.prepared
-        failed = {
-            owner: row
-            for owner, row in zip(computed.owners, computed.rows, strict=True)
-            if isinstance(row, EncserveError)
-        }
-        tokens = [sum(map(len, spans)) for spans in prepared.spans]
-        truncated = [
-            len(spans) == 1 and len(spans[0]) < full
-            for spans, full in zip(prepared.spans, prepared.full_tokens, strict=True)
-        ]
-        self._metrics.truncated_texts.inc(sum(truncated))
-        return Answer(
-            rows,
-            tokens,
-            prepared.full_tokens,
-            truncated,
-            prepared.errors | failed,
-            computed.tokenize_s,
-            computed.timing.queue_s,
-            computed.timing.infer_s,
-        )
+    def _counted(self, computed: Computed, rows: FloatArray) -> Answer:
+        answer = computed.answer(rows)
+        self._metrics.truncated_texts.inc(sum(answer.truncated))
+        return answer
 
     def _batchers(self) -> list[Batcher[FloatArray]]:
         return [self._batcher, *([self._token_batcher] if self._token_batcher else [])]
-
-
-@dataclass(slots=True)
-class _Computed:
-    """What was prepared, and a row or an error for each of its spans, in order."""
-
-    prepared: Prepared
-    tokenize_s: float
-    rows: Sequence[FloatArray | EncserveError] = ()
-    timing: Timing = field(default_factory=Timing)
-
-    @property
-    def owners(self) -> list[int]:
-        """Which input each span is of."""
-        spans = self.prepared.spans
-        return [index for index, of_one in enumerate(spans) for _ in of_one]
 
 
 def _too_many_token_vectors(limit: int) -> TooManyTokens:

@@ -12,7 +12,7 @@
     │   └── NonFiniteOutput
     ├── ProviderUnavailable     this onnxruntime cannot run models as the settings ask
     ├── StoreError              published files are missing or not what their manifest says
-    │   └── ModelNotFound · ManifestInvalid · ModelCorrupt
+    │   └── ModelNotFound · ManifestInvalid · ModelCorrupt · SignatureInvalid · ModelFailed
     └── WorkshopError           a model cannot be made
         └── CheckpointInvalid · DatasetInvalid · ParityFailed
 
@@ -154,6 +154,16 @@ class ManifestInvalid(StoreError):
 
 class ModelCorrupt(StoreError):
     code = "model_corrupt"
+
+
+class SignatureInvalid(StoreError):
+    code = "signature_invalid"
+
+
+class ModelFailed(StoreError):
+    """The files are those that were published, and the model does not do what it should."""
+
+    code = "model_failed"
 
 
 class WorkshopError(EncserveError):

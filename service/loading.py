@@ -8,17 +8,21 @@ from service.batching.batcher import Batcher
 from service.batching.cache import Cache, RowCache
 from service.batching.runner import Run, WideRun
 from service.batching.workers import WorkerPool
-from service.engine import Engine, FloatArray
-from service.errors import InvalidField, ModelCorrupt, ModelNotFound
+from service.engine import Engine
+from service.errors import InvalidField, ModelCorrupt, ModelNotFound, SignatureInvalid
 from service.metrics import Metrics
 from service.preparing import Preparer
+from service.probing import probe
 from service.registry import EngineRegistry
 from service.runtime.cpus import available_cpus
+from service.runtime.outputs import FloatArray
 from service.runtime.session import ENCODERS, Encoder, TokenEncoder, open_session
 from service.runtime.tokenizer import Tokenizer
 from service.settings import Settings
 from service.store.manifest import TOKENIZER_FILE, Manifest
-from service.store.repository import ModelRepository, PublishedModel, verify
+from service.store.repository import ModelRepository, PublishedModel
+from service.store.signing import check_signature, load_trusted
+from service.store.verification import verify
 from service.tuning import DEFAULT_BATCH_TOKENS, Shape, read_shape
 
 logger = logging.getLogger(__name__)
@@ -114,7 +118,7 @@ def load_engine(
         ProviderUnavailable: onnxruntime cannot run it as the settings ask.
         InvalidField: the queue is too short for one of its longest texts.
     """
-    verify(plan.model)
+    check_published(plan, settings)
     manifest = plan.model.manifest
     if settings.max_queue_tokens < manifest.max_tokens:
         raise InvalidField(
@@ -161,6 +165,32 @@ def load_engine(
         settings,
         batcher(tokens) if tokens else None,
     )
+
+
+def check_published(plan: Plan, settings: Settings) -> None:
+    """Prove the files, whose they are, and what they answer, before the server opens them.
+
+    Raises:
+        SignatureInvalid: the settings require a signature, and there is none that counts.
+        ModelCorrupt: the files are not those of the manifest.
+        ModelFailed: the model does not answer as it should.
+    """
+    model = plan.model
+    if settings.signatures != "off":
+        try:
+            check_signature(model, load_trusted(settings.trusted_keys))
+        except SignatureInvalid as error:
+            if settings.signatures == "require":
+                raise
+            logger.warning("%s", error.message)
+    verify(model)
+    if settings.probe and settings.provider == "cpu":
+        probe(
+            model,
+            plan.variant,
+            memory_bytes=settings.probe_memory_bytes,
+            timeout_s=settings.probe_timeout_s,
+        )
 
 
 def variant_to_serve(manifest: Manifest, settings: Settings) -> str:

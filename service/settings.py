@@ -37,6 +37,24 @@ class Settings(BaseSettings):
         description="other names of models, comma-separated: text-embedding-3-small=embedding",
     )
 
+    signatures: Literal["off", "warn", "require"] = Field(
+        "off",
+        description="what a model without a signature by a trusted key is: fine, logged, "
+        "or refused",
+    )
+    trusted_keys: Annotated[tuple[Path, ...], NoDecode] = Field(
+        (), description="files of the public keys whose signatures count, comma-separated"
+    )
+    probe: bool = Field(
+        True, description="try each model in a process of its own before it is loaded"
+    )
+    probe_memory_bytes: int = Field(
+        8 * 2**30, ge=2**28, description="address space of that process"
+    )
+    probe_timeout_s: float = Field(
+        60.0, gt=0, allow_inf_nan=False, description="time of that process"
+    )
+
     variant: str = Field(
         "", description="fp32 or int8; empty serves the fastest that was admitted at export"
     )
@@ -101,7 +119,7 @@ class Settings(BaseSettings):
         # Kubernetes sets it so in every pod beside a Service that is called encserve.
         return DEFAULT_PORT if isinstance(port, str) and port.startswith("tcp://") else port
 
-    @field_validator("models", mode="before")
+    @field_validator("models", "trusted_keys", mode="before")
     @classmethod
     def _split_names(cls, names: object) -> object:
         if not isinstance(names, str):

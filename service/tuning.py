@@ -17,8 +17,9 @@ from service.runtime.cpus import available_cpus, processor
 from service.runtime.session import ENCODERS, open_session
 from service.runtime.speed import tokens_per_s
 from service.runtime.tokenizer import Tokenizer
+from service.store.files import write_synced
 from service.store.manifest import TOKENIZER_FILE
-from service.store.repository import PublishedModel, write_synced
+from service.store.repository import PublishedModel
 
 TUNING_FILE = "tuning.json"
 DEFAULT_BATCH_TOKENS = 128

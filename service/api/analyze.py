@@ -8,6 +8,8 @@ from fastapi import APIRouter, Body
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.answers import Answer
+from service.api.answer_schemas import AnalyzeResponse
 from service.api.classify import add_compound, label_entries, sentiment_engine
 from service.api.examples import ANALYZE_REQUESTS, answers
 from service.api.openai import embedding_entries
@@ -20,8 +22,8 @@ from service.api.routing import (
     options_of,
     select_engine,
 )
-from service.api.schemas import AnalyzeRequest, AnalyzeResponse, ClassifyOptions
-from service.engine import Answer, Engine
+from service.api.schemas import AnalyzeRequest, ClassifyOptions
+from service.engine import Engine
 from service.registry import EngineRegistry
 
 router = APIRouter(route_class=StrictRoute, tags=["Classification"])

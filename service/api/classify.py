@@ -7,6 +7,8 @@ from fastapi import APIRouter, Body
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.answers import Answer
+from service.api.answer_schemas import ClassifyResponse, SentimentResponse
 from service.api.examples import CLASSIFY_REQUESTS, SENTIMENT_REQUESTS, answers
 from service.api.requests import StrictRoute
 from service.api.routing import (
@@ -22,19 +24,13 @@ from service.api.routing import (
     settings_of,
     usage,
 )
-from service.api.schemas import (
-    ClassifyOptions,
-    ClassifyRequest,
-    ClassifyResponse,
-    SentimentRequest,
-    SentimentResponse,
-)
+from service.api.schemas import ClassifyOptions, ClassifyRequest, SentimentRequest
 from service.api.zero_shot import score_labels
-from service.engine import Answer, Engine, FloatArray
+from service.engine import Engine
 from service.errors import InvalidField, WrongTask
 from service.preparing import Input, Options, Pair
 from service.registry import EngineRegistry
-from service.runtime.outputs import compound
+from service.runtime.outputs import FloatArray, compound
 
 router = APIRouter(route_class=StrictRoute, tags=["Classification"])
 

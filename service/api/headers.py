@@ -8,8 +8,9 @@ from typing import Any, Literal, cast, get_args
 from starlette.datastructures import Headers
 from starlette.requests import Request
 
+from service.answers import Answer
 from service.batching.queue import Priority
-from service.engine import Answer, Engine
+from service.engine import Engine
 from service.errors import InvalidField
 from service.preparing import Input, characters
 from service.settings import Settings

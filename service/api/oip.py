@@ -11,6 +11,7 @@ from fastapi import APIRouter, Body
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.answers import Answer
 from service.api.dialects import OIP
 from service.api.examples import INFER_REQUESTS, answers
 from service.api.headers import answer_headers
@@ -32,7 +33,7 @@ from service.api.routing import (
     settings_of,
 )
 from service.batching.queue import Priority
-from service.engine import Answer, Engine
+from service.engine import Engine
 from service.errors import InvalidField
 from service.preparing import Input, Options, Overflow
 from service.registry import EngineRegistry

@@ -6,6 +6,8 @@ from fastapi import APIRouter, Body
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.answers import Answer
+from service.api.answer_schemas import EmbeddingsResponse, ModelCard, ModelsResponse
 from service.api.examples import EMBEDDINGS_REQUESTS, answers
 from service.api.requests import StrictRoute
 from service.api.routing import (
@@ -19,9 +21,9 @@ from service.api.routing import (
     select_engine,
     usage,
 )
-from service.api.schemas import EmbeddingsRequest, EmbeddingsResponse, ModelCard, ModelsResponse
+from service.api.schemas import EmbeddingsRequest
 from service.api.vectors import EncodingFormat, bytes_response, encode_vectors, wanted_bytes
-from service.engine import Answer, Engine
+from service.engine import Engine
 from service.errors import InvalidField, TokenIdsNotAccepted
 from service.preparing import Input, TokenIds
 from service.registry import EngineRegistry

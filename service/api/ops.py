@@ -9,8 +9,8 @@ from prometheus_client.exposition import choose_encoder
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.api.answer_schemas import ErrorResponse, Liveness, Readiness
 from service.api.routing import engines_of
-from service.api.schemas import ErrorResponse, Liveness, Readiness
 from service.metrics import Metrics
 
 router = APIRouter(tags=["Operations"])

@@ -8,11 +8,12 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.answers import Answer
+from service.api.answer_schemas import ErrorResponse
 from service.api.dialects import OWN, Dialect
 from service.api.examples import Examples
 from service.api.headers import CallHeaders, answer_headers
-from service.api.schemas import ErrorResponse
-from service.engine import Answer, Engine
+from service.engine import Engine
 from service.errors import (
     BlankText,
     BodyTooLarge,

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Body
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.answers import Answer
 from service.api.dialects import TEI
 from service.api.examples import (
     EMBED_ALL_REQUESTS,
@@ -39,11 +40,11 @@ from service.api.tei_schemas import (
     TeiError,
     Truncation,
 )
-from service.engine import Answer, Engine, FloatArray
+from service.engine import Engine
 from service.errors import WrongTask
 from service.preparing import Input, Options, Pair
 from service.registry import EngineRegistry
-from service.runtime.outputs import sigmoid, unit_length
+from service.runtime.outputs import FloatArray, sigmoid, unit_length
 
 router = APIRouter(route_class=TeiRoute, tags=["Text Embeddings Inference"])
 

@@ -29,9 +29,8 @@ from service.api.tei_schemas import (
 )
 from service.api.tei_tools import default_engine
 from service.api.zero_shot import score_labels
-from service.engine import FloatArray
 from service.preparing import Input
-from service.runtime.outputs import sigmoid, softmax
+from service.runtime.outputs import FloatArray, sigmoid, softmax
 from service.store.manifest import Task
 
 router = APIRouter(route_class=TeiRoute, tags=["Text Embeddings Inference"])

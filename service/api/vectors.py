@@ -10,9 +10,10 @@ import numpy.typing as npt
 from starlette.datastructures import Headers
 from starlette.responses import Response
 
+from service.answers import Answer
 from service.api.headers import answer_headers
-from service.engine import Answer, Engine, FloatArray
-from service.runtime.outputs import pack_signs, quantize_int8, quantize_uint8
+from service.engine import Engine
+from service.runtime.outputs import FloatArray, pack_signs, quantize_int8, quantize_uint8
 
 EncodingFormat = Literal["float", "base64", "int8", "uint8", "binary", "ubinary"]
 SHAPE = "X-Vectors-Shape"

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from service.engine import Answer, Engine, FloatArray
+from service.answers import Answer
+from service.engine import Engine
 from service.errors import BlankText, InvalidField, TooManyTexts
 from service.preparing import Options
-from service.runtime.outputs import zero_shot_scores
+from service.runtime.outputs import FloatArray, zero_shot_scores
 
 NEITHER = "something else"
 

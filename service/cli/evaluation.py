@@ -12,7 +12,8 @@ from rich.table import Table
 
 from service.cli.common import Store, app, repository_of, workshop
 from service.errors import WrongTask
-from service.store.repository import PublishedModel, verify
+from service.store.repository import PublishedModel
+from service.store.verification import verify
 
 if TYPE_CHECKING:
     from service.offline.evaluation.compare import Comparison

@@ -25,7 +25,7 @@ from service.offline.model_folder import (
     tokenizer_of,
 )
 from service.offline.sentence_files import WEIGHTS_FILE, EmbeddingUse, embedding_use
-from service.store.repository import sha256_of
+from service.store.files import sha256_of
 
 # The published model's digest: the package that carries it is not the model's publisher.
 DEFAULT_BASE_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"

@@ -21,12 +21,14 @@ from service.offline.heads import (
     output_names,
 )
 from service.offline.parity import check_parity
+from service.offline.predict import golden_texts
 from service.offline.progress import Progress
 from service.offline.provenance import provenance_of
 from service.offline.training.batches import packed_tensors
 from service.offline.variants import Judge, with_int8
 from service.runtime.outputs import ProblemType
 from service.runtime.packing import PACKED_INPUTS, PACKED_PAIR_INPUTS
+from service.store.golden import GOLDEN_FILE, write_golden
 from service.store.manifest import TOKENIZER_FILE, Calibration, ManifestFields, Variant
 from service.store.repository import ModelRepository, PublishedModel
 
@@ -121,6 +123,9 @@ def publish(
             progress,
             name,
         )
+        with progress.phase(f"{name}: golden texts", 1) as phase:
+            write_golden(draft.path / GOLDEN_FILE, golden_texts(draft.path, fields, mixed))
+            phase.advance()
         if report:
             report(draft.path / REPORT_FOLDER, fields)
         published = draft.publish(fields)

@@ -19,8 +19,9 @@ from service.offline.ready_made import MODEL_FILE, ReadyMade, read_ready_made
 from service.offline.sentence_files import EmbeddingUse
 from service.runtime.padding import pad
 from service.runtime.session import PaddedEncoder, open_session
+from service.store.files import sha256_of
 from service.store.manifest import TOKENIZER_FILE, ManifestFields, Variant
-from service.store.repository import ModelRepository, PublishedModel, sha256_of
+from service.store.repository import ModelRepository, PublishedModel
 
 FloatArray = npt.NDArray[np.float32]
 

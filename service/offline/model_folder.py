@@ -11,8 +11,8 @@ import huggingface_hub
 import tokenizers
 
 from service.errors import CheckpointInvalid
+from service.store.files import sha256_of
 from service.store.manifest import TOKENIZER_FILE
-from service.store.repository import sha256_of
 
 DEFAULT_BASE = "sentence-transformers/all-MiniLM-L6-v2"
 

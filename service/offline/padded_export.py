@@ -13,12 +13,18 @@ from service.offline.export import MODEL_FILE, OPSET
 from service.offline.heads import TOKEN_OUTPUT
 from service.offline.padded_models import PaddedCheckpoint, PaddedModel
 from service.offline.parity import ParityReport, grid, prove_equal
+from service.offline.predict import golden_texts
 from service.offline.progress import Progress
 from service.offline.provenance import provenance_of
 from service.runtime.padding import pad
 from service.runtime.session import PaddedEncoder, TokenEncoder, open_session
+from service.store.golden import GOLDEN_FILE, write_golden
 from service.store.manifest import TOKENIZER_FILE, ManifestFields, Variant
 from service.store.repository import ModelRepository, PublishedModel
+
+# Golden texts of models that come without any of their own.
+TEXTS = ("The train leaves at nine.", "Good food, and a room with a view of the harbour.", "No.")
+PAIRS = (("When does it leave?", TEXTS[0]), (TEXTS[1], TEXTS[2]))
 
 
 def publish_padded(
@@ -39,7 +45,10 @@ def publish_padded(
             phase.advance()
         file = draft.path / MODEL_FILE
         parity = check_padded_parity(checkpoint, file, progress, name, separator_id)
-        published = draft.publish(_fields(checkpoint, parity.max_abs_diff))
+        fields = _fields(checkpoint, parity.max_abs_diff)
+        inputs = PAIRS if separator_id is not None else TEXTS
+        write_golden(draft.path / GOLDEN_FILE, golden_texts(draft.path, fields, inputs))
+        published = draft.publish(fields)
     progress.say(f"{name}: no int8 variant: it is made of models of the packed layout only")
     progress.say(f"{name}: published version {published.manifest.version} to {published.path}")
     return published

@@ -13,11 +13,13 @@ from service.offline.data import Input
 from service.runtime.outputs import label_scores, unit_length
 from service.runtime.session import ENCODERS, open_session
 from service.runtime.tokenizer import Tokenized, Tokenizer
+from service.store.golden import Golden
 from service.store.manifest import TOKENIZER_FILE, ManifestFields
 
 FloatArray = npt.NDArray[np.float32]
 
 TEXTS_PER_RUN = 8
+GOLDEN_TEXTS = 4
 
 
 class Predictor:
@@ -57,3 +59,21 @@ class Predictor:
     def scores(self, inputs: Sequence[Input]) -> FloatArray:
         """What callers of a classifier are given, [n, labels]: probabilities, or numbers."""
         return label_scores(self.rows(inputs), self.fields.problem_type)
+
+
+def golden_texts(folder: Path, fields: ManifestFields, inputs: Sequence[Input]) -> list[Golden]:
+    """What each variant answers to the first of `inputs`, for the server to ask again."""
+    predictors = {variant: Predictor(folder, fields, variant) for variant in fields.variants}
+    tokens = [
+        entry.token_ids for entry in next(iter(predictors.values())).tokenize(inputs[:GOLDEN_TEXTS])
+    ]
+    return [
+        Golden(
+            token_ids=tuple(token_ids),
+            rows={
+                variant: tuple(predictor.encoder([token_ids])[0].tolist())
+                for variant, predictor in predictors.items()
+            },
+        )
+        for token_ids in tokens
+    ]

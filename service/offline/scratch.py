@@ -15,7 +15,7 @@ from service.offline.saving import save_checkpoint
 from service.offline.training.processes import end_processes, is_main_process
 from service.offline.training.state import clear_state, fingerprint_of
 from service.offline.wordpiece import MASK, SPECIAL_TOKENS, encode_in_portions, train_wordpiece
-from service.store.repository import write_synced
+from service.store.files import write_synced
 
 STATE_FOLDER = ".training"
 MIN_TEXTS = 100

@@ -1,32 +1,35 @@
-"""Versions on disk: list, resolve, verify, publish. Readers never see half a version.
+"""Versions on disk: list, resolve, publish, roll back, remove. Readers never see half a version.
 
-<root>/<name>/<version>/    manifest.json and the files that it lists, nothing else
+<root>/<name>/<version>/    manifest.json and the files that it lists, perhaps manifest.sig
 <root>/<name>/current       the version served by default, as text
+<root>/<name>/.lock         held by whoever takes a version's number or moves the pointer
 """
 
-import hashlib
+import fcntl
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from service.errors import InvalidField, ModelCorrupt, ModelNotFound
+from service.store.files import describe, sync, write_synced
 from service.store.manifest import (
     MANIFEST_FILE,
     MODEL_NAME,
     VERSION,
-    FileEntry,
     Manifest,
     ManifestFields,
     parse_manifest,
 )
 
 CURRENT_FILE = "current"
+_LOCK_FILE = ".lock"
 _STAGING_PREFIX = ".publishing-"
+_REMOVED_PREFIX = ".removed-"
 
 
 @dataclass(frozen=True)
@@ -65,14 +68,12 @@ class ModelRepository:
         version = version or self._current(name)
         if not VERSION.match(version):
             raise ModelCorrupt(f"{version!r} of model {name!r} is no version: they are numbers")
-        folder = self.root / name / version
-        try:
-            manifest = parse_manifest((folder / MANIFEST_FILE).read_bytes())
-        except OSError as error:
-            raise ModelNotFound(f"{folder} holds no published model") from error
-        if (manifest.name, manifest.version) != (name, folder.name):
-            raise ModelCorrupt(f"{folder} holds {manifest.name} version {manifest.version}")
-        return PublishedModel(folder, manifest)
+        model = read_version(self.root / name / version)
+        if (model.manifest.name, model.manifest.version) != (name, version):
+            raise ModelCorrupt(
+                f"{model.path} holds {model.manifest.name} version {model.manifest.version}"
+            )
+        return model
 
     @contextmanager
     def draft(self, name: str) -> Iterator["Draft"]:
@@ -87,12 +88,71 @@ class ModelRepository:
                 "starts with a letter or digit, and is at most 64 characters long",
                 param="name",
             )
-        path = self.root / name / f"{_STAGING_PREFIX}{uuid.uuid4().hex}"
-        path.mkdir(parents=True)
-        try:
-            yield Draft(self, name, path)
-        finally:
+        folder = self.root / name
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{_STAGING_PREFIX}{uuid.uuid4().hex}"
+        # Held as long as this process lives: what nobody holds is a dead publisher's.
+        with _locked(path.with_name(path.name + _LOCK_FILE)):
+            path.mkdir()
+            try:
+                yield Draft(self, name, path)
+            finally:
+                shutil.rmtree(path, ignore_errors=True)
+                path.with_name(path.name + _LOCK_FILE).unlink(missing_ok=True)
+
+    def set_current(self, name: str, version: str) -> PublishedModel:
+        """Serve `version` by default from now on.
+
+        Raises:
+            ModelNotFound, ManifestInvalid, ModelCorrupt: it cannot be.
+        """
+        model = self.resolve(name, version)
+        with _locked(self.root / name / _LOCK_FILE):
+            self._point(name, version)
+        return model
+
+    def roll_back(self, name: str) -> PublishedModel:
+        """Serve the newest version before the current one.
+
+        Raises:
+            ModelNotFound: there is no older version.
+        """
+        current = self.resolve(name).manifest.version
+        older = [version for version in self.versions(name) if int(version) < int(current)]
+        if not older:
+            raise ModelNotFound(f"model {name!r} has no version before {current}")
+        return self.set_current(name, older[-1])
+
+    def collect(self, name: str, keep: int) -> list[str]:
+        """Remove all but the newest `keep` versions and the current one; returns what was removed.
+
+        What publishers left behind when they were killed goes, too.
+        """
+        folder = self.root / name
+        with _locked(folder / _LOCK_FILE):
+            current = self._current(name)
+            versions = self.versions(name)
+            removed = [one for one in versions[: len(versions) - keep] if one != current]
+            for version in removed:
+                # Renamed first: a reader finds all of a version, or none.
+                (folder / version).rename(folder / f"{_REMOVED_PREFIX}{uuid.uuid4().hex}")
+            sync(folder)
+        for path in folder.glob(f"{_REMOVED_PREFIX}*"):
             shutil.rmtree(path, ignore_errors=True)
+        for path in folder.glob(f"{_STAGING_PREFIX}*"):
+            _remove_if_abandoned(path)
+        return removed
+
+    def _point(self, name: str, version: str) -> None:
+        """Move the pointer; call with the model's lock held."""
+        folder = self.root / name
+        pointer = folder / f"{_STAGING_PREFIX}{CURRENT_FILE}-{uuid.uuid4().hex}"
+        try:
+            write_synced(pointer, version.encode())
+            pointer.rename(folder / CURRENT_FILE)
+        finally:
+            pointer.unlink(missing_ok=True)
+        sync(folder)
 
     def _current(self, name: str) -> str:
         try:
@@ -119,73 +179,67 @@ class Draft:
         a crash at any moment leaves the old version current and whole.
         """
         files = {
-            path.relative_to(self.path).as_posix(): _describe(path)
+            path.relative_to(self.path).as_posix(): describe(path)
             for path in sorted(self.path.rglob("*"))
             if path.is_file()
         }
+        for folder in filter(Path.is_dir, self.path.rglob("*")):
+            sync(folder)
         model_folder = self.repository.root / self.name
-        existing = self.repository.versions(self.name)
-        version = str(int(existing[-1]) + 1) if existing else "1"
-        manifest = Manifest(
-            **dict(fields),
-            name=self.name,
-            version=version,
-            created_at=datetime.now(UTC),
-            files=files,
-        )
-        write_synced(self.path / MANIFEST_FILE, manifest.model_dump_json(indent=2).encode())
-        _sync(self.path)
-        folder = model_folder / version
-        self.path.rename(folder)
-        _sync(model_folder)
-        pointer = model_folder / f"{_STAGING_PREFIX}{CURRENT_FILE}-{uuid.uuid4().hex}"
-        write_synced(pointer, version.encode())
-        pointer.rename(model_folder / CURRENT_FILE)
-        _sync(model_folder)
+        with _locked(model_folder / _LOCK_FILE):
+            existing = self.repository.versions(self.name)
+            version = str(int(existing[-1]) + 1) if existing else "1"
+            manifest = Manifest(
+                **dict(fields),
+                name=self.name,
+                version=version,
+                created_at=datetime.now(UTC),
+                files=files,
+            )
+            write_synced(self.path / MANIFEST_FILE, manifest.model_dump_json(indent=2).encode())
+            sync(self.path)
+            folder = model_folder / version
+            self.path.rename(folder)
+            sync(model_folder)
+            self.repository._point(self.name, version)
         return PublishedModel(folder, manifest)
 
 
-def verify(model: PublishedModel) -> None:
-    """Prove that the folder holds exactly the files of the manifest, byte for byte.
+def read_version(folder: Path) -> PublishedModel:
+    """The version that `folder` holds; its files are not yet verified.
 
     Raises:
-        ModelCorrupt: a file is missing, extra, a link, or not of its size or digest.
+        ModelNotFound: there is no manifest.
+        ManifestInvalid: it cannot be read.
     """
-    present = {
-        path.relative_to(model.path).as_posix()
-        for path in model.path.rglob("*")
-        if path.is_symlink() or not path.is_dir()
-    }
-    if extra := sorted(present - model.manifest.files.keys() - {MANIFEST_FILE}):
-        raise ModelCorrupt(f"{model.path} holds files that its manifest does not list: {extra}")
-    for name, entry in model.manifest.files.items():
-        path = model.path / name
-        if path.is_symlink() or not path.is_file():
-            raise ModelCorrupt(f"{path} is missing or not a regular file")
-        if path.stat().st_size != entry.bytes or sha256_of(path) != entry.sha256:
-            raise ModelCorrupt(f"{path} is not the file that was published")
-
-
-def sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _describe(path: Path) -> FileEntry:
-    _sync(path)
-    return FileEntry(bytes=path.stat().st_size, sha256=sha256_of(path))
-
-
-def write_synced(path: Path, data: bytes) -> None:
-    """Write a file that is on disk when the call returns."""
-    path.write_bytes(data)
-    _sync(path)
-
-
-def _sync(path: Path) -> None:
-    """Flush a file's bytes, or a folder's names, to disk."""
-    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        return PublishedModel(folder, parse_manifest((folder / MANIFEST_FILE).read_bytes()))
+    except OSError as error:
+        raise ModelNotFound(f"{folder} holds no published model") from error
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Alone among all processes, until the end of the block or of the process."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
     finally:
         os.close(descriptor)
+
+
+def _remove_if_abandoned(path: Path) -> None:
+    """Remove a draft, its lock, or a pointer, unless its publisher lives."""
+    lock = path if path.name.endswith(_LOCK_FILE) else path.with_name(path.name + _LOCK_FILE)
+    with suppress(OSError):
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+            lock.unlink(missing_ok=True)
+        finally:
+            os.close(descriptor)

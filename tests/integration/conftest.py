@@ -53,7 +53,8 @@ ServerFactory = Callable[..., LiveServer]
 def live_server(store: Path, **settings: object) -> Iterator[LiveServer]:
     registry = CollectorRegistry()
     metrics = Metrics(registry)
-    configured = load_settings(model_store=store, **settings)
+    # Trying a model in a process of its own takes a second; tests of that ask for it.
+    configured = load_settings(model_store=store, **{"probe": False} | settings)
     engines = load_engines(configured, metrics)
     config = uvicorn.Config(
         create_app(configured, engines, metrics), log_config=None, access_log=False, ws="none"

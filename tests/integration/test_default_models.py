@@ -14,7 +14,8 @@ import pytest
 from sentence_transformers import SentenceTransformer
 
 from service.offline.corpus import load_sentiment_corpus
-from service.store.repository import ModelRepository, verify
+from service.store.repository import ModelRepository
+from service.store.verification import verify
 from tests.integration.conftest import LiveServer, documented_examples, live_server
 
 

@@ -22,7 +22,8 @@ from service.metrics import Metrics
 from service.offline.predict import Predictor
 from service.runtime.outputs import sigmoid
 from service.settings import load_settings
-from service.store.repository import ModelRepository, PublishedModel, verify
+from service.store.repository import ModelRepository, PublishedModel
+from service.store.verification import verify
 from tests.conftest import tiny_tokenizer
 from tests.offline.folders import (
     DISTILBERT_SIZES,

@@ -17,7 +17,9 @@ from typer.testing import CliRunner
 from service import cli
 from service.errors import CheckpointInvalid
 from service.offline.predict import Predictor
-from service.store.repository import ModelRepository, PublishedModel, sha256_of, verify
+from service.store.files import sha256_of
+from service.store.repository import ModelRepository, PublishedModel
+from service.store.verification import verify
 from tests.offline.folders import (
     PAIRS,
     SIZES,

@@ -30,7 +30,8 @@ from service.offline.progress import Progress
 from service.offline.quantize import WEIGHT_MAX, quantize
 from service.offline.reading import read_scored_pairs
 from service.runtime.session import PackedEncoder, open_session
-from service.store.repository import ModelRepository, verify
+from service.store.repository import ModelRepository
+from service.store.verification import verify
 from tests.conftest import SENTENCES, only_fp32, tiny_checkpoint
 
 RNG = np.random.default_rng(0)

@@ -25,7 +25,8 @@ from service.offline.parity import BATCH_SIZES, LENGTHS, check_parity
 from service.offline.progress import Progress
 from service.offline.training.batches import packed_tensors
 from service.runtime.session import PackedEncoder, open_session
-from service.store.repository import ModelRepository, verify
+from service.store.repository import ModelRepository
+from service.store.verification import verify
 from tests.conftest import SENTENCES, tiny_checkpoint
 
 GOOD_AND_BAD = [

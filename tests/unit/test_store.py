@@ -11,7 +11,8 @@ import pytest
 from service.errors import InvalidField, ManifestInvalid, ModelCorrupt, ModelNotFound
 from service.runtime.packing import PACKED_INPUTS
 from service.store.manifest import ManifestFields, Provenance, Variant
-from service.store.repository import ModelRepository, PublishedModel, verify
+from service.store.repository import ModelRepository, PublishedModel
+from service.store.verification import verify
 
 
 def fields(**changes: object) -> ManifestFields:
@@ -77,7 +78,9 @@ def test_draft_that_fails_leaves_the_store_as_it_was(repository: ModelRepository
     with pytest.raises(ZeroDivisionError):
         fail_half_way()
     assert repository.versions("mood") == ["1"]
-    assert sorted(path.name for path in (repository.root / "mood").iterdir()) == ["1", "current"]
+    assert sorted(path.name for path in (repository.root / "mood").iterdir()) == [
+        *(".lock", "1", "current")
+    ]
 
 
 def test_pointer_moves_last_so_that_a_crash_keeps_the_old_version(

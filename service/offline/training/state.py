@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from service.store.repository import write_synced
+from service.store.files import write_synced
 
 STATE_FILE = "state.json"
 MODEL_FILE = "model.safetensors"

@@ -1,4 +1,4 @@
-"""`encserve serve` and what belongs to it: settings, models, tune."""
+"""`encserve serve` and what belongs to it: settings, openapi, tune."""
 
 import os
 from typing import Annotated
@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from service.cli.common import Store, app, repository_of, settings_of
+from service.cli.common import Store, app, settings_of
 from service.settings import ENV_PREFIX, Settings
 from service.store.repository import ModelRepository
 
@@ -79,18 +79,6 @@ def show_settings() -> None:
     for name, field in Settings.model_fields.items():
         value = getattr(settings, name)
         table.add_row(ENV_PREFIX + name.upper(), str(value), field.description)
-    Console().print(table)
-
-
-@app.command("models")
-def list_models(model_store: Store = None) -> None:
-    """List the published models with their versions; the current one is served."""
-    repository = repository_of(model_store)
-    table = Table("model", "current", "versions", "task", "base")
-    for name in repository.names():
-        manifest = repository.resolve(name).manifest
-        versions = " ".join(repository.versions(name))
-        table.add_row(name, manifest.version, versions, manifest.task, manifest.provenance.base)
     Console().print(table)
 
 

@@ -4,7 +4,6 @@ import shutil
 import warnings
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,7 +11,7 @@ from service.errors import CheckpointInvalid
 from service.offline.export import MODEL_FILE, OPSET
 from service.offline.heads import TOKEN_OUTPUT
 from service.offline.padded_models import PaddedCheckpoint, PaddedModel
-from service.offline.parity import ParityReport, grid, prove_equal
+from service.offline.parity import ParityReport, Run, all_tokens, grid, prove_equal
 from service.offline.predict import golden_texts
 from service.offline.progress import Progress
 from service.offline.provenance import provenance_of
@@ -100,22 +99,14 @@ def check_padded_parity(
     encoder = PaddedEncoder(open_session(onnx_file), model.output_name, model.width, separator_id)
     cases = grid(checkpoint.max_tokens, model.vocabulary_size, separator_id)
 
-    def outputs(text: list[int]) -> tuple[Tensor, ...]:
-        made: tuple[Tensor, ...] = model(*_tensors(model, [text], separator_id))
-        return made
+    def outputs(text: list[int]) -> list[Tensor]:
+        rows, *tokens = model(*_tensors(model, [text], separator_id))
+        return [rows, *(block[0] for block in tokens)]
 
-    report = prove_equal(encoder, lambda text: outputs(text)[0], cases, progress, name)
-    if TOKEN_OUTPUT not in model.outputs:
-        return report
-    tokens = TokenEncoder(encoder, TOKEN_OUTPUT)
-    of_tokens = prove_equal(
-        lambda texts: np.concatenate(tokens(texts)),
-        lambda text: outputs(text)[1][0],
-        cases,
-        progress,
-        f"{name}: tokens",
-    )
-    return max(report, of_tokens, key=lambda one: one.max_abs_diff)
+    runs: list[Run] = [encoder]
+    if TOKEN_OUTPUT in model.outputs:
+        runs.append(all_tokens(TokenEncoder(encoder, TOKEN_OUTPUT)))
+    return prove_equal(runs, outputs, cases, progress, name)
 
 
 def _tensors(

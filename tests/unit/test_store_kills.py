@@ -3,7 +3,9 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,15 +20,17 @@ from tests.unit.test_store import publish
 KILLS = int(os.environ.get("PUBLISHER_KILLS", "150"))
 
 
-def started(store: Path, *arguments: str) -> subprocess.Popen[str]:
-    publisher = subprocess.Popen(
-        [sys.executable, "-m", "tests.unit.publisher", str(store), *arguments],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert publisher.stdout
-    assert publisher.stdout.readline() == "ready\n"
-    return publisher
+@contextmanager
+def publishing(store: Path, *arguments: str) -> Iterator[None]:
+    """A publisher at work, killed at the end."""
+    command = [sys.executable, "-m", "tests.unit.publisher", str(store), *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as publisher:
+        try:
+            assert publisher.stdout
+            assert publisher.stdout.readline() == "ready\n"
+            yield
+        finally:
+            publisher.kill()
 
 
 def test_publisher_that_is_killed_at_any_moment_leaves_the_store_whole(tmp_path: Path) -> None:
@@ -46,10 +50,9 @@ def test_publisher_that_is_killed_at_any_moment_leaves_the_store_whole(tmp_path:
 def test_reader_never_sees_half_a_version_while_one_is_published(tmp_path: Path) -> None:
     repository = ModelRepository(tmp_path / "store")
     publish(repository)
-    with started(repository.root) as publisher:
+    with publishing(repository.root):
         for _ in range(300):
             verify(repository.resolve("mood"))
-        publisher.kill()
 
 
 def test_disk_that_is_full_publishes_nothing(tmp_path: Path) -> None:
@@ -57,10 +60,9 @@ def test_disk_that_is_full_publishes_nothing(tmp_path: Path) -> None:
     publish(repository)
     # Less than a file of the version, and less than its manifest.
     for most_bytes in ("1000", "300"):
-        with started(repository.root, "--most-file-bytes", most_bytes) as publisher:
+        with publishing(repository.root, "--most-file-bytes", most_bytes):
             for _ in range(50):
                 prove(repository)
-            publisher.kill()
     assert repository.versions("mood") == ["1"]
     repository.collect("mood", keep=1)
     assert publish(repository).manifest.version == "2"
@@ -79,11 +81,9 @@ def test_publishers_at_the_same_time_lose_nothing(tmp_path: Path) -> None:
 
 def test_publishers_in_several_processes_lose_nothing(tmp_path: Path) -> None:
     repository = ModelRepository(tmp_path / "store")
-    with started(repository.root) as first, started(repository.root) as second:
+    with publishing(repository.root), publishing(repository.root):
         while len(repository.versions("mood")) < 30:
             prove(repository)
-        first.kill()
-        second.kill()
     versions = [int(version) for version in repository.versions("mood")]
     assert versions == list(range(1, len(versions) + 1))
     prove(repository)

@@ -21,7 +21,7 @@ from prometheus_client import CollectorRegistry
 
 from benchmarks.common import machine
 from service.api.app import create_app
-from service.loading import load_engines
+from service.live import load_models
 from service.metrics import Metrics
 from service.settings import load_settings
 
@@ -129,7 +129,7 @@ def main() -> None:
     options = parser.parse_args()
     settings = load_settings(model_store=options.store)
     metrics = Metrics(CollectorRegistry())
-    app = create_app(settings, load_engines(settings, metrics), metrics)
+    app = create_app(settings, load_models(settings, metrics), metrics)
     found = asyncio.run(measure(app, options.calls, options.rounds))
     embedding_ms, sentiment_ms = (median(one[engine] for one in found) for engine in (0, 1))
     print(f"{machine()}\n\nengine alone, text cached: {embedding_ms:.3f} ms embedding, ", end="")

@@ -1,9 +1,7 @@
 """Ask the models of the store every documented example, and write their answers down for /docs."""
 
 import asyncio
-import pprint
-import subprocess
-import sys
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +11,11 @@ from prometheus_client import CollectorRegistry
 
 from service.api.app import create_app
 from service.api.examples import PATH_PARTS
-from service.loading import load_engines
+from service.live import load_models
 from service.metrics import Metrics
 from service.settings import load_settings
 
-TARGET = Path("service/api/example_answers.py")
-HEADER = '"""Made by `make examples`; see `examples.py`."""\n\nfrom typing import Any\n\n'
+TARGET = Path("service/api/example_answers.json")
 DIGITS = 6
 
 
@@ -52,10 +49,8 @@ def rounded(value: Any) -> Any:
 def main() -> None:
     settings = load_settings()
     metrics = Metrics(CollectorRegistry())
-    answers = asyncio.run(ask(create_app(settings, load_engines(settings, metrics), metrics)))
-    literal = pprint.pformat(answers, sort_dicts=False, width=100)
-    TARGET.write_text(f"{HEADER}ANSWERS: dict[str, dict[str, Any]] = {literal}\n")
-    subprocess.run([sys.executable, "-m", "ruff", "format", "--quiet", str(TARGET)], check=True)
+    answers = asyncio.run(ask(create_app(settings, load_models(settings, metrics), metrics)))
+    TARGET.write_text(json.dumps(answers, indent=1) + "\n")
     count = sum(len(named) for named in answers.values())
     print(f"{count} answers of {len(answers)} routes in {TARGET}")
 

@@ -42,7 +42,7 @@ class Engine:
     """Answers for one model version; the collaborators are its own.
 
     token_batcher: of the model's vectors a token; None where the model has none.
-    digest: sha256 of the ONNX file that is served.
+    digest: sha256 of the ONNX file that is served. in_flight: requests that wait for an answer.
     """
 
     def __init__(
@@ -67,6 +67,7 @@ class Engine:
         self._token_batcher = token_batcher
         self._metrics = metrics
         self._settings = settings
+        self.in_flight = 0
 
     @property
     def name(self) -> str:
@@ -224,6 +225,7 @@ class Engine:
         if options.timeout_s is not None:
             timeout_s = min(timeout_s, options.timeout_s)
         started_s = time.perf_counter()
+        self.in_flight += 1
         try:
             async with asyncio.timeout(timeout_s):
                 prepared = await self._preparer.prepare(
@@ -247,6 +249,8 @@ class Engine:
                 f"no answer within {timeout_s:g} s (ENCSERVE_REQUEST_TIMEOUT_S, or what the caller "
                 "allows): send fewer texts at a time, or send the request again later"
             ) from error
+        finally:
+            self.in_flight -= 1
 
     def _counted(self, computed: Computed, rows: FloatArray) -> Answer:
         answer = computed.answer(rows)

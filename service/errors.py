@@ -5,6 +5,7 @@
     │   ├── InvalidJson · InvalidField · UnsupportedMediaType · BodyTooLarge · BodyTooSlow
     │   ├── EmptyInput · BlankText · TooManyTexts · TextTooLong · TooManyTokens
     │   ├── InvalidDimensions · WrongTask · TokenIdsNotAccepted
+    │   ├── Unauthorized · AdminDisabled
     │   └── UnknownModel
     ├── VersionMismatch         another version serves than the caller expects
     ├── Overloaded · DeadlineExceeded · ShuttingDown        try again later
@@ -102,6 +103,14 @@ class TokenIdsNotAccepted(InvalidRequest):
 
 class UnknownModel(InvalidRequest):
     code = "model_not_found"
+
+
+class Unauthorized(InvalidRequest):
+    code = "unauthorized"
+
+
+class AdminDisabled(InvalidRequest):
+    code = "admin_disabled"
 
 
 class VersionMismatch(EncserveError):

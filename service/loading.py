@@ -43,14 +43,20 @@ class Plan:
 
 
 def load_engines(settings: Settings, metrics: Metrics) -> EngineRegistry:
+    """The engines alone; see `load_all`."""
+    return load_all(settings, metrics)[0]
+
+
+def load_all(settings: Settings, metrics: Metrics) -> tuple[EngineRegistry, "Loader"]:
     """Load every model of the store, or those that the settings name, in parallel.
 
-    Of several versions of a model the current one answers to the name alone, else the first named.
+    The loader makes more of them later. Of several versions of a model the current one answers to
+    the name alone, else the first named.
 
     Raises:
         InvalidField: an alias means no loaded model.
         ModelNotFound: the store is empty or lacks a named model.
-        ModelCorrupt, ManifestInvalid: published files are not what they should be.
+        ModelCorrupt, ManifestInvalid, SignatureInvalid, ModelFailed: see `check_published`.
     """
     repository = ModelRepository(settings.model_store)
     names = tuple(dict.fromkeys(settings.models)) or tuple(repository.names())
@@ -65,15 +71,33 @@ def load_engines(settings: Settings, metrics: Metrics) -> EngineRegistry:
     ]
     pool = WorkerPool(max(plan.shape.workers for plan in plans))
     cache = RowCache(settings.cache_bytes, metrics) if settings.cache_bytes else None
+    loader = Loader(repository, pool, cache, settings, metrics)
     try:
         with ThreadPoolExecutor() as threads:
-            load = threads.map(
-                lambda plan: load_engine(plan, pool, cache, settings, metrics), plans
-            )
-            return EngineRegistry(list(load), pool, settings.aliases)
+            engines = EngineRegistry(list(threads.map(loader.load, plans)), pool, settings.aliases)
     except BaseException:
         pool.close()
         raise
+    return engines, loader
+
+
+@dataclass(frozen=True)
+class Loader:
+    """What loading takes beside a plan: the store, and what all engines share."""
+
+    repository: ModelRepository
+    pool: WorkerPool
+    cache: RowCache | None
+    settings: Settings
+    metrics: Metrics
+
+    def plan(self, name: str, version: str | None = None) -> Plan:
+        """For the current version, or the one asked for. Raises as `ModelRepository.resolve`."""
+        return plan(self.repository.resolve(name, version), self.settings)
+
+    def load(self, plan: Plan) -> Engine:
+        """An engine, not yet started. Raises as `load_engine`."""
+        return load_engine(plan, self.pool, self.cache, self.settings, self.metrics)
 
 
 def _name_and_version(name: str) -> tuple[str, str | None]:

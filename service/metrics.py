@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.metrics import MetricWrapperBase
 
 # From one short text (about 3 ms) to a full queue (seconds).
 DURATION_BUCKETS_S = (
@@ -94,12 +95,25 @@ class Metrics:
             ["model", "version", "label"],
             registry=registry,
         )
+        self.model_loads = Counter(
+            "encserve_model_loads",
+            "Versions that were to be loaded while serving, by outcome (ok, or the error's code).",
+            ["model", "outcome"],
+            registry=registry,
+        )
         self.model_info = Gauge(
             "encserve_model_info",
             "Always 1; its labels say which model version serves.",
             ["model", "version", "task", "variant"],
             registry=registry,
         )
+
+    def forget(self, model: str, version: str) -> None:
+        """Remove the series of a version that is served no more, so that they stay bounded."""
+        labels = {"model": model, "version": version}
+        for metric in vars(self).values():
+            if isinstance(metric, MetricWrapperBase) and labels.keys() <= set(metric._labelnames):
+                metric.remove_by_labels(labels)
 
     def of_model(self, model: str, version: str) -> "ModelMetrics":
         """The series of one model version."""

@@ -33,8 +33,7 @@ class EngineRegistry:
         self._served: dict[str, Engine] = {}
         self._versions: dict[str, Engine] = {}
         for engine in engines:
-            self._served.setdefault(engine.name, engine)
-            self._versions[f"{engine.name}@{engine.version}"] = engine
+            self.add(engine)
         self._aliases = dict(aliases)
         self._pool = pool
         self._draining = False
@@ -46,7 +45,7 @@ class EngineRegistry:
                 )
 
     def __iter__(self) -> Iterator[Engine]:
-        return iter(self._versions.values())
+        return iter(list(self._versions.values()))
 
     @property
     def ready(self) -> bool:
@@ -63,9 +62,32 @@ class EngineRegistry:
         """A worker has died; the process should be replaced."""
         return any(engine.broken for engine in self)
 
+    def served(self, name: str) -> Engine | None:
+        """The engine that answers to a model's name alone."""
+        return self._served.get(name)
+
+    def serve(self, engine: Engine) -> Engine | None:
+        """Let `engine` answer to its name from now on; returns the one that did so before."""
+        before = self._served.get(engine.name)
+        self._served[engine.name] = engine
+        self._versions[_key(engine)] = engine
+        return before if before is not engine else None
+
+    def add(self, engine: Engine) -> None:
+        """Let `engine` answer to name@version, and to its name if no other does."""
+        self._versions[_key(engine)] = engine
+        self._served.setdefault(engine.name, engine)
+
+    def drop(self, engine: Engine) -> None:
+        """New requests do not find `engine` any more; those that have it go on."""
+        if self._versions.get(_key(engine)) is engine:
+            del self._versions[_key(engine)]
+        if self._served.get(engine.name) is engine:
+            del self._served[engine.name]
+
     def name_of(self, engine: Engine) -> str:
         """What to ask for to get this engine: its name, or name@version beside another version."""
-        serves = self._served[engine.name] is engine
+        serves = self._served.get(engine.name) is engine
         return engine.name if serves else f"{engine.name}@{engine.version}"
 
     def aliases_of(self, engine: Engine) -> list[str]:
@@ -133,3 +155,7 @@ class EngineRegistry:
 
     def _names(self) -> str:
         return ", ".join(map(self.name_of, self)) or "none"
+
+
+def _key(engine: Engine) -> str:
+    return f"{engine.name}@{engine.version}"

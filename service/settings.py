@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 ENV_PREFIX = "ENCSERVE_"
@@ -37,6 +37,16 @@ class Settings(BaseSettings):
         description="other names of models, comma-separated: text-embedding-3-small=embedding",
     )
 
+    watch_s: float = Field(
+        0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="how often the store is looked at for new current versions; 0: only on SIGHUP "
+        "and when asked",
+    )
+    admin_key: SecretStr = Field(
+        SecretStr(""), description="key of /admin, sent as a bearer token; empty: /admin is off"
+    )
     signatures: Literal["off", "warn", "require"] = Field(
         "off",
         description="what a model without a signature by a trusted key is: fine, logged, "

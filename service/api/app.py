@@ -8,6 +8,7 @@ from fastapi_offline import FastAPIOffline
 
 from service import __version__
 from service.api import (
+    admin,
     analyze,
     bulk,
     classify,
@@ -22,8 +23,8 @@ from service.api import (
 )
 from service.api.errors import install_error_handlers
 from service.api.observe import ObserveRequests
+from service.live import LiveModels
 from service.metrics import Metrics
-from service.registry import EngineRegistry
 from service.settings import Settings
 
 DESCRIPTION = """
@@ -33,16 +34,16 @@ setting that moves it.
 """
 
 
-def create_app(settings: Settings, engines: EngineRegistry, metrics: Metrics) -> FastAPI:
+def create_app(settings: Settings, models: LiveModels, metrics: Metrics) -> FastAPI:
     """The application around loaded engines; entering its lifespan starts their workers."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        engines.start()
+        models.start()
         try:
             yield
         finally:
-            await engines.close()
+            await models.close()
 
     # The pages of /docs come with the package instead of a CDN: the service works without network.
     app = FastAPIOffline(
@@ -55,14 +56,15 @@ def create_app(settings: Settings, engines: EngineRegistry, metrics: Metrics) ->
         lifespan=lifespan,
     )
     app.state.settings = settings
-    app.state.engines = engines
+    app.state.models = models
+    app.state.engines = models.engines
     app.state.metrics = metrics
     app.add_middleware(ObserveRequests, metrics=metrics)
     install_error_handlers(app)
     # In this order a path is compared with the routes: those that are asked most come first.
     for module in (
         *(openai, classify, oip, tei, cohere, tei_root, analyze, bulk),
-        *(tei_tools, oip_facts, ops),
+        *(tei_tools, oip_facts, admin, ops),
     ):
         app.include_router(module.router)
     return app

@@ -16,7 +16,10 @@ Statuses = Mapping[type[EncserveError], int]
 # The nearest ancestor in a table counts.
 OWN_STATUS: Statuses = {
     errors.InvalidRequest: 400,
+    errors.Unauthorized: 401,
+    errors.AdminDisabled: 403,
     errors.UnknownModel: 404,
+    errors.ModelNotFound: 404,
     errors.BodyTooSlow: 408,
     errors.VersionMismatch: 409,
     errors.BodyTooLarge: 413,

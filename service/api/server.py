@@ -17,7 +17,7 @@ from prometheus_client import (
 )
 
 from service.api.app import create_app
-from service.loading import load_engines
+from service.live import LiveModels, load_models
 from service.metrics import Metrics
 from service.registry import EngineRegistry
 from service.settings import Settings
@@ -39,9 +39,9 @@ def run_server(settings: Settings) -> None:
     # is a success, also while models are loading.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     metrics = Metrics(_process_registry())
-    engines = load_engines(settings, metrics)
+    models = load_models(settings, metrics)
     config = uvicorn.Config(
-        create_app(settings, engines, metrics),
+        create_app(settings, models, metrics),
         host=settings.host,
         port=settings.port,
         loop="uvloop",
@@ -55,24 +55,31 @@ def run_server(settings: Settings) -> None:
         proxy_headers=False,
         timeout_graceful_shutdown=settings.shutdown_grace_s + LAST_ANSWERS_S,
     )
-    _Server(config, engines, settings.shutdown_grace_s).run()
+    _Server(config, models, settings.shutdown_grace_s).run()
 
 
 class _Server(uvicorn.Server):
     """uvicorn, which says where to try it once it listens, and stops in order."""
 
-    def __init__(self, config: uvicorn.Config, engines: EngineRegistry, grace_s: float) -> None:
+    def __init__(self, config: uvicorn.Config, models: LiveModels, grace_s: float) -> None:
         super().__init__(config)
-        self._engines = engines
+        self._models = models
+        self._engines = models.engines
         self._grace_s = grace_s
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if not self.started:
             return
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, self._follow_store)
         host, port = self.servers[0].sockets[0].getsockname()[:2]
         url = f"http://{_reachable(host)}:{port}"
         typer.echo(f"encserve is ready on {url}; try: {_try_it(url, self._engines)}")
+
+    def _follow_store(self) -> None:
+        """SIGHUP: serve what is current in the store by now."""
+        self._following = asyncio.ensure_future(self._models.follow_store())
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take no new connections, answer what is in flight, fail what outlives the grace."""

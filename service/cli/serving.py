@@ -26,6 +26,10 @@ def serve(
             "the store. (env ENCSERVE_MODELS)",
         ),
     ] = None,
+    watch: Annotated[
+        float | None,
+        typer.Option(help="Seconds between looks for new current versions. (env ENCSERVE_WATCH_S)"),
+    ] = None,
     aliases: Annotated[
         str | None, typer.Option(help="alias=model, comma-separated. (env ENCSERVE_ALIASES)")
     ] = None,
@@ -41,6 +45,7 @@ def serve(
         model_store=model_store,
         models=",".join(model) if model else None,
         aliases=aliases,
+        watch_s=watch,
         workers=workers,
         log_level=log_level,
     )
@@ -61,12 +66,16 @@ def show_openapi() -> None:
 
     from service.api.app import create_app
     from service.batching.workers import WorkerPool
+    from service.live import LiveModels
+    from service.loading import Loader
     from service.metrics import Metrics
     from service.registry import EngineRegistry
 
     pool = WorkerPool(1)
-    metrics = Metrics(CollectorRegistry())
-    document = create_app(Settings(), EngineRegistry([], pool), metrics).openapi()
+    settings, metrics = Settings(), Metrics(CollectorRegistry())
+    loader = Loader(ModelRepository(settings.model_store), pool, None, settings, metrics)
+    models = LiveModels(EngineRegistry([], pool), loader, settings, metrics)
+    document = create_app(settings, models, metrics).openapi()
     pool.close()
     print(json.dumps(document, indent=1, ensure_ascii=False))
 

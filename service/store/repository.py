@@ -65,7 +65,9 @@ class ModelRepository:
             ModelNotFound: there is no such model or version.
             ManifestInvalid: its manifest cannot be read.
         """
-        version = version or self._current(name)
+        if not MODEL_NAME.match(name):
+            raise ModelNotFound("the store has no model of such a name")
+        version = self.current(name) if version is None else version
         if not VERSION.match(version):
             raise ModelCorrupt(f"{version!r} of model {name!r} is no version: they are numbers")
         model = read_version(self.root / name / version)
@@ -100,6 +102,18 @@ class ModelRepository:
                 shutil.rmtree(path, ignore_errors=True)
                 path.with_name(path.name + _LOCK_FILE).unlink(missing_ok=True)
 
+    def version_before(self, name: str) -> str:
+        """The newest version before the current one.
+
+        Raises:
+            ModelNotFound: there is none.
+        """
+        current = self.resolve(name).manifest.version
+        older = [version for version in self.versions(name) if int(version) < int(current)]
+        if not older:
+            raise ModelNotFound(f"model {name!r} has no version before {current}")
+        return older[-1]
+
     def set_current(self, name: str, version: str) -> PublishedModel:
         """Serve `version` by default from now on.
 
@@ -112,16 +126,8 @@ class ModelRepository:
         return model
 
     def roll_back(self, name: str) -> PublishedModel:
-        """Serve the newest version before the current one.
-
-        Raises:
-            ModelNotFound: there is no older version.
-        """
-        current = self.resolve(name).manifest.version
-        older = [version for version in self.versions(name) if int(version) < int(current)]
-        if not older:
-            raise ModelNotFound(f"model {name!r} has no version before {current}")
-        return self.set_current(name, older[-1])
+        """Serve the newest version before the current one. Raises as `version_before`."""
+        return self.set_current(name, self.version_before(name))
 
     def collect(self, name: str, keep: int) -> list[str]:
         """Remove all but the newest `keep` versions and the current one; returns what was removed.
@@ -130,7 +136,7 @@ class ModelRepository:
         """
         folder = self.root / name
         with _locked(folder / _LOCK_FILE):
-            current = self._current(name)
+            current = self.current(name)
             versions = self.versions(name)
             removed = [one for one in versions[: len(versions) - keep] if one != current]
             for version in removed:
@@ -154,7 +160,12 @@ class ModelRepository:
             pointer.unlink(missing_ok=True)
         sync(folder)
 
-    def _current(self, name: str) -> str:
+    def current(self, name: str) -> str:
+        """The version served by default.
+
+        Raises:
+            ModelNotFound: there is no such model.
+        """
         try:
             return (self.root / name / CURRENT_FILE).read_bytes().decode(errors="replace").strip()
         except OSError as error:

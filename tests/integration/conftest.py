@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry
 
 from service.api.app import create_app
 from service.api.examples import PATH_PARTS
-from service.loading import load_engines
+from service.live import load_models
 from service.metrics import Metrics
 from service.settings import load_settings
 
@@ -55,9 +55,9 @@ def live_server(store: Path, **settings: object) -> Iterator[LiveServer]:
     metrics = Metrics(registry)
     # Trying a model in a process of its own takes a second; tests of that ask for it.
     configured = load_settings(model_store=store, **{"probe": False} | settings)
-    engines = load_engines(configured, metrics)
+    models = load_models(configured, metrics)
     config = uvicorn.Config(
-        create_app(configured, engines, metrics), log_config=None, access_log=False, ws="none"
+        create_app(configured, models, metrics), log_config=None, access_log=False, ws="none"
     )
     server = uvicorn.Server(config)
     with socket.socket() as listener:
@@ -93,7 +93,12 @@ def documented_examples(server: LiveServer) -> list[tuple[str, Any, Any]]:
     for path, methods in server.client.get("/openapi.json").json()["paths"].items():
         if "post" not in methods:
             continue
-        asked = methods["post"]["requestBody"]["content"]["application/json"]["examples"]
+        body = methods["post"].get("requestBody", {}).get("content", {}).get("application/json", {})
+        if "examples" not in body:
+            # Of administration, of lines, and of a body that may be left out.
+            assert path.startswith("/admin/") or path in ("/v1/bulk", "/v2/repository/index")
+            continue
+        asked = body["examples"]
         answered = methods["post"]["responses"]["200"]["content"]["application/json"]["examples"]
         assert asked.keys() == answered.keys()
         path = path.format(**PATH_PARTS)

@@ -1,0 +1,170 @@
+"""Administration: what is loaded, what else could be, and changes of it; on a key of its own."""
+
+import hashlib
+import hmac
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Body
+from pydantic import Field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.api.requests import StrictRoute
+from service.api.routing import documented_responses, engines_of, settings_of
+from service.api.schemas import StrictBody
+from service.engine import Engine
+from service.errors import AdminDisabled, EncserveError, Unauthorized
+from service.live import LiveModels
+from service.store.manifest import VERSION
+
+router = APIRouter(prefix="/admin", route_class=StrictRoute, tags=["Administration"])
+audit = logging.getLogger("service.audit")
+
+RESPONSES = documented_responses()
+
+
+class VersionRequest(StrictBody):
+    version: str | None = Field(
+        None, pattern=VERSION.pattern, description="default: the store's current one"
+    )
+
+
+class CurrentRequest(StrictBody):
+    version: str = Field(pattern=VERSION.pattern)
+
+
+class NothingRequest(StrictBody):
+    pass
+
+
+@router.get("/models", summary="What is loaded, and what the store holds", responses=RESPONSES)
+async def list_models(request: Request) -> dict[str, Any]:
+    _require_key(request)
+    models, engines = _models(request), engines_of(request)
+    loaded = [
+        {
+            "name": engine.name,
+            "version": engine.version,
+            "variant": engine.variant,
+            "digest": f"sha256:{engine.digest}",
+            "ready": engine.ready,
+            "serves": engines.served(engine.name) is engine,
+        }
+        for engine in engines
+    ]
+    store = [
+        {
+            "name": name,
+            "current": models.repository.current(name),
+            "versions": models.repository.versions(name),
+        }
+        for name in models.repository.names()
+    ]
+    return {"loaded": loaded, "store": store}
+
+
+@router.post(
+    "/models/{name}/load", summary="Load a version beside those that serve", responses=RESPONSES
+)
+async def load(
+    name: str,
+    body: Annotated[VersionRequest, Body()],
+    request: Request,
+) -> Response:
+    return await _changed(
+        request, "load", name, body.version, lambda models: models.load(name, body.version)
+    )
+
+
+@router.post("/models/{name}/unload", summary="Serve a version no more", responses=RESPONSES)
+async def unload(
+    name: str,
+    body: Annotated[VersionRequest, Body()],
+    request: Request,
+) -> Response:
+    return await _changed(
+        request, "unload", name, body.version, lambda models: models.unload(name, body.version)
+    )
+
+
+@router.post(
+    "/models/{name}/current",
+    summary="Serve a version, and make it the store's current",
+    responses=RESPONSES,
+)
+async def set_current(
+    name: str, body: Annotated[CurrentRequest, Body()], request: Request
+) -> Response:
+    return await _changed(
+        request,
+        "current",
+        name,
+        body.version,
+        lambda models: models.set_current(name, body.version),
+    )
+
+
+@router.post(
+    "/models/{name}/rollback",
+    summary="Serve the version before the current one",
+    responses=RESPONSES,
+)
+async def roll_back(
+    name: str, body: Annotated[NothingRequest, Body()], request: Request
+) -> Response:
+    return await _changed(
+        request, "rollback", name, None, lambda models: models.set_current(name, None)
+    )
+
+
+async def _changed(
+    request: Request,
+    action: str,
+    name: str,
+    version: str | None,
+    change: Callable[[LiveModels], Awaitable[Engine | None]],
+) -> Response:
+    """Make the change, write it into the audit log whatever becomes of it, and say what serves."""
+    _require_key(request)
+    outcome = "internal_error"
+    try:
+        engine = await change(_models(request))
+        outcome = "ok"
+    except EncserveError as error:
+        outcome = error.code
+        raise
+    finally:
+        # The name came with the path, and may be anything: only its form is certain.
+        audit.info("admin %s of model %.64r version %s: %s", action, name, version, outcome)
+    served = engines_of(request).served(name)
+    content = {
+        "model": name,
+        "version": engine.version if engine is not None else version,
+        "serves": served.version if served is not None else None,
+    }
+    return Response(orjson.dumps(content), media_type="application/json")
+
+
+def _require_key(request: Request) -> None:
+    """Raise unless the caller has the key.
+
+    Raises:
+        AdminDisabled: there is no key, and so nobody who has it.
+        Unauthorized: another one, or none, was sent.
+    """
+    key = settings_of(request).admin_key.get_secret_value()
+    if not key:
+        raise AdminDisabled("administration is off: set ENCSERVE_ADMIN_KEY")
+    sent = request.headers.get("authorization", "").encode("utf-8", "surrogateescape")
+    # Digests are of one length, and compared in constant time.
+    digests = (hashlib.sha256(one).digest() for one in (sent, f"Bearer {key}".encode()))
+    if not hmac.compare_digest(*digests):
+        raise Unauthorized("send the header 'Authorization: Bearer KEY' with the admin key")
+
+
+def _models(request: Request) -> LiveModels:
+    models: LiveModels = request.app.state.models
+    return models

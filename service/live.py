@@ -1,0 +1,175 @@
+"""Models of a server that runs: another version is loaded beside the old one, then takes its place.
+
+Nothing that is asked meanwhile is lost: who has found the old engine gets its answer from it.
+"""
+
+import asyncio
+import gc
+import logging
+import time
+from collections.abc import Coroutine
+from typing import Any
+
+from service.engine import Engine
+from service.errors import EncserveError, InvalidField, UnknownModel
+from service.loading import Loader, load_all
+from service.metrics import Metrics
+from service.registry import EngineRegistry
+from service.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+# An engine that nobody can find any more, and that was idle for so long, is asked by nobody.
+IDLE_S = 0.5
+LOOK_S = 0.1
+
+
+class LiveModels:
+    """The engines of a server, and how they change; one change at a time.
+
+    Every failure leaves what serves as it is, is counted, and is one line in the log.
+    """
+
+    def __init__(
+        self, engines: EngineRegistry, loader: Loader, settings: Settings, metrics: Metrics
+    ) -> None:
+        self.engines = engines
+        self.repository = loader.repository
+        self._loader = loader
+        self._settings = settings
+        self._metrics = metrics
+        self._changing = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._refused: dict[str, str | None] = {}
+        # Versions that were asked for by number stay when the current one moves on.
+        self._pinned = {name for name in settings.models if "@" in name}
+
+    def start(self) -> None:
+        """Start the engines and, if the settings say so, the watch; needs a running event loop."""
+        self.engines.start()
+        if self._settings.watch_s:
+            self._spawn(self._watch(self._settings.watch_s))
+
+    async def close(self) -> None:
+        """Stop watching, and close the engines at once."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.engines.close()
+
+    async def load(self, name: str, version: str | None = None) -> Engine:
+        """Load a version, without moving the name to it unless it is the first of its name.
+
+        Raises:
+            StoreError: it is missing, not what was published, or does not answer as it should.
+        """
+        async with self._changing:
+            engine = await self._loaded(name, version)
+            self._pinned.add(f"{engine.name}@{engine.version}")
+            self.engines.add(engine)
+            return engine
+
+    async def serve(self, name: str, version: str | None = None) -> Engine:
+        """Let a version, or the store's current one, answer to its name. Raises as `load`."""
+        async with self._changing:
+            engine = await self._loaded(name, version)
+            before = self.engines.serve(engine)
+            if before is not None:
+                logger.info("model %s: version %s serves now", name, engine.version)
+                if f"{name}@{before.version}" not in self._pinned:
+                    self._retire(before)
+            return engine
+
+    async def set_current(self, name: str, version: str | None) -> Engine:
+        """Serve `version`, or the one before the current, and move the store's pointer to it.
+
+        The pointer moves once the version serves: one that cannot is never the current one.
+        """
+        if version is None:
+            version = self.repository.version_before(name)
+        engine = await self.serve(name, version)
+        await asyncio.to_thread(self.repository.set_current, name, version)
+        return engine
+
+    async def unload(self, name: str, version: str | None = None) -> None:
+        """Serve a version no more.
+
+        Raises:
+            UnknownModel: it is not loaded.
+            InvalidField: it is the last one, without which the server would be of no use.
+        """
+        async with self._changing:
+            engine = self.engines.get(name if version is None else f"{name}@{version}")
+            if len(list(self.engines)) == 1:
+                raise InvalidField(
+                    "the only model cannot be unloaded: load another first, or stop the server"
+                )
+            self._pinned.discard(f"{engine.name}@{engine.version}")
+            self._retire(engine)
+
+    async def follow_store(self) -> None:
+        """Serve the current version of every model that is served; failures are logged."""
+        for name in {engine.name for engine in self.engines}:
+            served = self.engines.served(name)
+            if served is None or f"{name}@{served.version}" in self._pinned:
+                continue
+            current = None
+            try:
+                current = self.repository.current(name)
+                if current not in (served.version, self._refused.get(name)):
+                    await self.serve(name, current)
+            except EncserveError as error:
+                # Told once: the watch comes by again and again.
+                self._refused[name] = current
+                logger.error(
+                    "model %s stays at version %s: %s", name, served.version, error.message
+                )
+
+    async def _loaded(self, name: str, version: str | None) -> Engine:
+        """The engine of a version, which may be there already; call with the lock held."""
+        try:
+            plan = await asyncio.to_thread(self._loader.plan, name, version)
+            try:
+                return self.engines.get(f"{name}@{plan.model.manifest.version}")
+            except UnknownModel:
+                engine = await asyncio.to_thread(self._loader.load, plan)
+        except EncserveError as error:
+            self._metrics.model_loads.labels(name, error.code).inc()
+            raise
+        self._metrics.model_loads.labels(name, "ok").inc()
+        engine.start()
+        return engine
+
+    def _retire(self, engine: Engine) -> None:
+        self.engines.drop(engine)
+        self._spawn(self._close_when_idle(engine))
+
+    async def _close_when_idle(self, engine: Engine) -> None:
+        """Wait for those who have found the engine, then free it."""
+        give_up_s = time.monotonic() + self._settings.request_timeout_s
+        idle_since_s = time.monotonic()
+        while time.monotonic() < min(give_up_s, idle_since_s + IDLE_S):
+            await asyncio.sleep(LOOK_S)
+            if engine.in_flight:
+                idle_since_s = time.monotonic()
+        await engine.close(grace_s=0)
+        self._metrics.forget(engine.name, engine.version)
+        del engine
+        # Sessions are part of cycles: without this they would stay until the next full collection.
+        gc.collect()
+
+    async def _watch(self, every_s: float) -> None:
+        while True:
+            await asyncio.sleep(every_s)
+            await self.follow_store()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def load_models(settings: Settings, metrics: Metrics) -> LiveModels:
+    """Load what the settings say. Raises as `load_all`."""
+    engines, loader = load_all(settings, metrics)
+    return LiveModels(engines, loader, settings, metrics)

@@ -42,8 +42,8 @@ lock: $(VENV)/dev.stamp  ## write constraints.txt from what is installed
 fuzz: $(VENV)/dev.stamp  ## thousands of generated requests to every route
 	@FUZZ_EXAMPLES=2000 $(BIN)/python -m pytest tests/integration/test_schema.py
 
-chaos: $(VENV)/dev.stamp  ## 500 publishers killed at random moments; the store stays whole
-	@PUBLISHER_KILLS=500 $(BIN)/python -m pytest tests/unit/test_store_kills.py
+chaos: $(VENV)/dev.stamp  ## 500 killed publishers, 200 swaps under load
+	@PUBLISHER_KILLS=500 SWAPS=200 $(BIN)/python -m pytest tests/unit/test_store_kills.py tests/integration/test_live.py
 
 openapi: $(VENV)/dev.stamp  ## write docs/openapi.json from the routes
 	@$(BIN)/encserve openapi > docs/openapi.json

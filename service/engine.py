@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import ParamSpec, TypeVar
@@ -37,6 +37,10 @@ from service.store.manifest import Manifest
 P = ParamSpec("P")
 T = TypeVar("T")
 
+# Told of each answer, and how to ask another engine the same.
+Again = Callable[["Engine", Options], Awaitable[Answer]]
+OnAnswer = Callable[[Again, Options, Answer], None]
+
 
 class Engine:
     """Answers for one model version; the collaborators are its own.
@@ -68,6 +72,7 @@ class Engine:
         self._metrics = metrics
         self._settings = settings
         self.in_flight = 0
+        self.on_answer: OnAnswer | None = None
 
     @property
     def name(self) -> str:
@@ -133,9 +138,17 @@ class Engine:
             )
         answer = await self._answer(inputs, options, _unchanged, "mean")
         if dimensions is not None:
-            return replace(answer, rows=truncate_dimensions(answer.rows, dimensions))
-        if normalize and self.manifest.normalized:
-            return replace(answer, rows=unit_length(answer.rows))
+            answer = replace(answer, rows=truncate_dimensions(answer.rows, dimensions))
+        elif normalize and self.manifest.normalized:
+            answer = replace(answer, rows=unit_length(answer.rows))
+        if self.on_answer is not None:
+            self.on_answer(
+                lambda engine, options: engine.embed(
+                    inputs, options, dimensions=dimensions, normalize=normalize
+                ),
+                options,
+                answer,
+            )
         return answer
 
     async def classify(
@@ -153,6 +166,12 @@ class Engine:
             for index, winner in enumerate(answer.rows.argmax(axis=-1).tolist()):
                 if index not in answer.errors:
                     self._metrics.predicted(self.manifest.labels[winner])
+        if self.on_answer is not None:
+            self.on_answer(
+                lambda engine, options: engine.classify(inputs, options, raw_scores=raw_scores),
+                options,
+                answer,
+            )
         return answer
 
     async def embed_tokens(

@@ -10,12 +10,14 @@ import time
 from collections.abc import Coroutine
 from typing import Any
 
+from service.canary import Canary
 from service.engine import Engine
 from service.errors import EncserveError, InvalidField, UnknownModel
 from service.loading import Loader, load_all
 from service.metrics import Metrics
 from service.registry import EngineRegistry
 from service.settings import Settings
+from service.shadow import Bar, Shadow
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +42,7 @@ class LiveModels:
         self._metrics = metrics
         self._changing = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
+        self.shadows: dict[str, Shadow] = {}
         self._refused: dict[str, str | None] = {}
         # Versions that were asked for by number stay when the current one moves on.
         self._pinned = {name for name in settings.models if "@" in name}
@@ -106,6 +109,73 @@ class LiveModels:
                 )
             self._pinned.discard(f"{engine.name}@{engine.version}")
             self._retire(engine)
+
+    async def set_canary(self, name: str, version: str, share: float, header: str) -> Engine:
+        """Give a share of the requests to a version; 0 ends it. Raises as `load`, and UnknownModel.
+
+        The version's own requests and those of the one that serves are watched from then on.
+        """
+        if share == 0:
+            self._end_canary(name)
+            return self.engines.get(name)
+        engine = await self.load(name, version)
+        self.engines.canaries[name] = Canary(engine, share, header)
+        self._metrics.canary_share.labels(name, version).set(share)
+        return engine
+
+    def note_request(self, model: str, version: str, outcome: str, duration_s: float) -> None:
+        """A request was answered; a canary that does worse than what serves is taken back."""
+        canary = self.engines.canaries.get(model)
+        if canary is None:
+            return
+        canary.note(version, outcome, duration_s)
+        if (fault := canary.fault()) is not None:
+            logger.error(
+                "model %s: canary version %s is taken back, its %s are worse than those of what "
+                "serves",
+                model,
+                canary.engine.version,
+                fault,
+            )
+            self._metrics.canary_taken_back.labels(model, fault).inc()
+            self._end_canary(model)
+
+    async def set_shadow(self, name: str, version: str | None) -> Engine:
+        """Ask `version` all that the serving one is asked, and compare; None ends it."""
+        served = self.engines.get(name)
+        served.on_answer = None
+        self.shadows.pop(name, None)
+        if version is None:
+            return served
+        engine = await self.load(name, version)
+        shadow = self.shadows[name] = Shadow(engine, self._metrics)
+        served.on_answer = shadow
+        return engine
+
+    async def promote(self, name: str, bar: Bar) -> Engine:
+        """Serve the shadow version, if what was compared reaches the bar.
+
+        Raises:
+            InvalidField: there is no shadow, or it falls short.
+        """
+        shadow = self.shadows.get(name)
+        if shadow is None:
+            raise InvalidField(f"model {name!r} has no shadow to compare with")
+        await shadow.settle()
+        bar.require(shadow.found, shadow.engine.manifest.task)
+        engine = await self.set_current(name, shadow.engine.version)
+        self.shadows.pop(name, None)
+        return engine
+
+    def _end_canary(self, name: str) -> None:
+        canary = self.engines.canaries.pop(name, None)
+        if canary is None:
+            return
+        key = (name, canary.engine.version)
+        self._metrics.canary_share.labels(*key).set(0)
+        if self.engines.served(name) is not canary.engine:
+            self._pinned.discard(f"{key[0]}@{key[1]}")
+            self._retire(canary.engine)
 
     async def follow_store(self) -> None:
         """Serve the current version of every model that is served; failures are logged."""

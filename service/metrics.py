@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Summary
 from prometheus_client.metrics import MetricWrapperBase
 
 # From one short text (about 3 ms) to a full queue (seconds).
@@ -93,6 +93,55 @@ class Metrics:
             "encserve_predictions",
             "Texts classified, by the label that won.",
             ["model", "version", "label"],
+            registry=registry,
+        )
+        shadow = ["model", "version"]
+        self.shadow_texts = Counter(
+            "encserve_shadow_texts",
+            "Texts answered by a shadow version, too.",
+            shadow,
+            registry=registry,
+        )
+        self.shadow_disagreements = Counter(
+            "encserve_shadow_disagreements",
+            "Texts to which the shadow version gives another label.",
+            shadow,
+            registry=registry,
+        )
+        self.shadow_score_difference = Summary(
+            "encserve_shadow_score_difference",
+            "Mean difference of a text's scores between the shadow and what serves.",
+            shadow,
+            registry=registry,
+        )
+        self.shadow_cosine = Summary(
+            "encserve_shadow_cosine",
+            "Cosine of a text's vectors by the shadow and by what serves.",
+            shadow,
+            registry=registry,
+        )
+        self.shadow_skipped = Counter(
+            "encserve_shadow_skipped_requests",
+            "Requests that the shadow was not asked, as too many waited for it.",
+            shadow,
+            registry=registry,
+        )
+        self.shadow_failures = Counter(
+            "encserve_shadow_failures",
+            "Requests that the shadow could not answer, by the error's code.",
+            [*shadow, "reason"],
+            registry=registry,
+        )
+        self.canary_share = Gauge(
+            "encserve_canary_share",
+            "Share of a model's requests that another version gets.",
+            ["model", "version"],
+            registry=registry,
+        )
+        self.canary_taken_back = Counter(
+            "encserve_canaries_taken_back",
+            "Canaries that did worse than what serves, by what was worse.",
+            ["model", "reason"],
             registry=registry,
         )
         self.model_loads = Counter(

@@ -3,8 +3,10 @@
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
+from uuid import uuid4
 
 from service.batching.workers import WorkerPool
+from service.canary import Canary
 from service.engine import Engine
 from service.errors import InvalidField, UnknownModel, WrongTask
 from service.store.manifest import Task
@@ -30,6 +32,7 @@ class EngineRegistry:
         pool: WorkerPool,
         aliases: Mapping[str, str] = NO_ALIASES,
     ) -> None:
+        self.canaries: dict[str, Canary] = {}
         self._served: dict[str, Engine] = {}
         self._versions: dict[str, Engine] = {}
         for engine in engines:
@@ -127,6 +130,15 @@ class EngineRegistry:
         engines = [engine for engine in self._served.values() if engine.manifest.task == task]
         named = [engine for engine in engines if engine.name == DEFAULT_MODELS[task]]
         return (named or engines)[0] if len(named or engines) == 1 else None
+
+    def canary_for(self, engine: Engine, headers: Mapping[str, str]) -> Engine:
+        """The engine that answers a request to `engine`: a canary of it may take a share."""
+        canary = self.canaries.get(engine.name)
+        if canary is None or self._served.get(engine.name) is not engine:
+            return engine
+        # Without the header chance decides, request by request.
+        key = headers.get(canary.header) or uuid4().hex
+        return canary.engine if canary.takes(key) else engine
 
     def start(self) -> None:
         """Start the workers of every engine; needs a running event loop."""

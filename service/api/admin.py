@@ -15,9 +15,11 @@ from starlette.responses import Response
 from service.api.requests import StrictRoute
 from service.api.routing import documented_responses, engines_of, settings_of
 from service.api.schemas import StrictBody
+from service.canary import REQUEST_ID
 from service.engine import Engine
 from service.errors import AdminDisabled, EncserveError, Unauthorized
 from service.live import LiveModels
+from service.shadow import Bar
 from service.store.manifest import VERSION
 
 router = APIRouter(prefix="/admin", route_class=StrictRoute, tags=["Administration"])
@@ -38,6 +40,31 @@ class CurrentRequest(StrictBody):
 
 class NothingRequest(StrictBody):
     pass
+
+
+class CanaryRequest(StrictBody):
+    version: str = Field(pattern=VERSION.pattern)
+    share: float = Field(ge=0, le=1, description="of the requests that name no version")
+    header: str = Field(
+        REQUEST_ID,
+        min_length=1,
+        max_length=100,
+        description="requests with the same value of this header go the same way",
+    )
+
+
+class ShadowRequest(StrictBody):
+    version: str | None = Field(None, pattern=VERSION.pattern, description="null ends it")
+
+
+class PromoteRequest(StrictBody):
+    """What the comparison must reach."""
+
+    min_texts: int = Field(100, ge=1)
+    max_disagreement: float = Field(0.02, ge=0, le=1, description="share of other labels")
+    max_score_difference: float = Field(0.05, ge=0)
+    min_cosine: float = Field(0.98, ge=-1, le=1)
+    max_slowdown: float = Field(1.5, gt=0, description="times the time that serves")
 
 
 @router.get("/models", summary="What is loaded, and what the store holds", responses=RESPONSES)
@@ -63,7 +90,19 @@ async def list_models(request: Request) -> dict[str, Any]:
         }
         for name in models.repository.names()
     ]
-    return {"loaded": loaded, "store": store}
+    compared = {
+        name: {
+            "version": shadow.engine.version,
+            "texts": shadow.found.texts,
+            "means": shadow.found.means(),
+        }
+        for name, shadow in models.shadows.items()
+    }
+    canaries = {
+        name: {"version": canary.engine.version, "share": canary.share}
+        for name, canary in engines.canaries.items()
+    }
+    return {"loaded": loaded, "store": store, "canaries": canaries, "shadows": compared}
 
 
 @router.post(
@@ -118,6 +157,46 @@ async def roll_back(
     return await _changed(
         request, "rollback", name, None, lambda models: models.set_current(name, None)
     )
+
+
+@router.post(
+    "/models/{name}/canary",
+    summary="Give a share of the requests to another version; a share of 0 ends it",
+    responses=RESPONSES,
+)
+async def set_canary(
+    name: str, body: Annotated[CanaryRequest, Body()], request: Request
+) -> Response:
+    return await _changed(
+        request,
+        "canary",
+        name,
+        body.version,
+        lambda models: models.set_canary(name, body.version, body.share, body.header.lower()),
+    )
+
+
+@router.post(
+    "/models/{name}/shadow",
+    summary="Ask another version all that the serving one is asked, and compare",
+    responses=RESPONSES,
+)
+async def set_shadow(
+    name: str, body: Annotated[ShadowRequest, Body()], request: Request
+) -> Response:
+    return await _changed(
+        request, "shadow", name, body.version, lambda models: models.set_shadow(name, body.version)
+    )
+
+
+@router.post(
+    "/models/{name}/promote",
+    summary="Serve the shadow version, if the comparison reaches the bar",
+    responses=RESPONSES,
+)
+async def promote(name: str, body: Annotated[PromoteRequest, Body()], request: Request) -> Response:
+    bar = Bar(**body.model_dump())
+    return await _changed(request, "promote", name, None, lambda models: models.promote(name, bar))
 
 
 async def _changed(

@@ -59,7 +59,7 @@ def create_app(settings: Settings, models: LiveModels, metrics: Metrics) -> Fast
     app.state.models = models
     app.state.engines = models.engines
     app.state.metrics = metrics
-    app.add_middleware(ObserveRequests, metrics=metrics)
+    app.add_middleware(ObserveRequests, metrics=metrics, on_request=models.note_request)
     install_error_handlers(app)
     # In this order a path is compared with the routes: those that are asked most come first.
     for module in (

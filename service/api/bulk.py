@@ -12,7 +12,7 @@ from service.api.classify import label_entries
 from service.api.headers import read_headers
 from service.api.openai import embedding_entries
 from service.api.requests import StrictRoute
-from service.api.routing import documented_responses, engines_of, note_engine, settings_of
+from service.api.routing import chosen, documented_responses, engines_of, settings_of
 from service.api.schemas import ClassifyOptions, StrictBody
 from service.api.vectors import EncodingFormat
 from service.batching.queue import Priority
@@ -64,7 +64,7 @@ async def bulk(query: Annotated[BulkQuery, Query()], request: Request) -> Respon
     engines = engines_of(request)
     name = query.model
     engine = engines.for_task("embedding", None) if name is None else engines.get(name)
-    note_engine(request, engine)
+    engine = chosen(request, engine, by_version="@" in (name or ""))
     return BulkStream(engine, _answering(engine, query), engines, settings_of(request))
 
 

@@ -13,12 +13,12 @@ from service.api.examples import CLASSIFY_REQUESTS, SENTIMENT_REQUESTS, answers
 from service.api.requests import StrictRoute
 from service.api.routing import (
     as_list,
+    chosen,
     documented_responses,
     engines_of,
     error_entry,
     json_response,
     length_entry,
-    note_engine,
     options_of,
     select_engine,
     settings_of,
@@ -64,7 +64,8 @@ async def sentiment(
     body: Annotated[SentimentRequest, Body(openapi_examples=SENTIMENT_REQUESTS)], request: Request
 ) -> Response:
     engine = sentiment_engine(engines_of(request), body.model)
-    note_engine(request, engine, body.expected_version)
+    named = "@" in (body.model or "")
+    engine = chosen(request, engine, body.expected_version, by_version=named)
     answer = await engine.classify(
         as_list(body.input), _options(request, body), raw_scores=body.raw_scores
     )

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -10,13 +11,17 @@ from service.api.errors import error_response
 from service.errors import ShuttingDown
 from service.metrics import Metrics
 
+# Told of a request that found its model: name, version, outcome, duration.
+OnRequest = Callable[[str, str, str, float], None]
+
 
 class ObserveRequests:
     """Pure ASGI middleware; routes note model and outcome in the request's state."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, on_request: OnRequest) -> None:
         self._app = app
         self._metrics = metrics
+        self._on_request = on_request
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -48,6 +53,8 @@ class ObserveRequests:
         model, version = scope["state"].get("model", ""), scope["state"].get("version", "")
         self._metrics.requests.labels(endpoint, model, version, outcome).inc()
         self._metrics.request_duration.labels(endpoint, model, version).observe(duration_s)
+        if model:
+            self._on_request(model, version, outcome, duration_s)
 
 
 async def _answer_shutting_down(scope: Scope, receive: Receive, send: Send) -> None:

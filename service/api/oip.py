@@ -26,9 +26,9 @@ from service.api.oip_schemas import (
 from service.api.oip_tensors import bytes_tensor, read_texts, split_tail, top_k
 from service.api.requests import parsed
 from service.api.routing import (
+    chosen,
     documented_responses,
     engines_of,
-    note_engine,
     options_of,
     settings_of,
 )
@@ -56,7 +56,7 @@ async def infer(
     body: Annotated[InferRequest, Body(openapi_examples=INFER_REQUESTS)],
     request: Request,
 ) -> Response:
-    return await _infer(engines_of(request).get(model), body, request)
+    return await _infer(engines_of(request).get(model), body, request, by_version="@" in model)
 
 
 @router.post("/v2/models/{model}/versions/{version}/infer", include_in_schema=False)
@@ -66,7 +66,8 @@ async def infer_version(
     body: InferRequest,
     request: Request,
 ) -> Response:
-    return await _infer(version_of(engines_of(request), model, version), body, request)
+    engine = version_of(engines_of(request), model, version)
+    return await _infer(engine, body, request, by_version=True)
 
 
 def version_of(engines: EngineRegistry, model: str, version: str) -> Engine:
@@ -79,9 +80,11 @@ def version_of(engines: EngineRegistry, model: str, version: str) -> Engine:
     return engine if engine.version == version else engines.get(f"{engine.name}@{version}")
 
 
-async def _infer(engine: Engine, body: InferRequest, request: Request) -> Response:
+async def _infer(
+    engine: Engine, body: InferRequest, request: Request, *, by_version: bool
+) -> Response:
     parameters = parsed(OipParameters, body.parameters)
-    note_engine(request, engine, parameters.expected_version)
+    engine = chosen(request, engine, parameters.expected_version, by_version=by_version)
     wanted = _wanted(engine, body)
     texts = _texts(body, request)
     options = _options(request, parameters)

@@ -67,14 +67,30 @@ def select_engine(
         VersionMismatch: another version serves than the body, or else the header, expects.
     """
     engine = engines_of(request).for_task(task, model)
-    note_engine(request, engine, expected_version)
-    return engine
+    return chosen(request, engine, expected_version, by_version="@" in (model or ""))
 
 
-def note_engine(request: Request, engine: Engine, expected_version: str | None = None) -> None:
-    """The request is about this model, for its metrics. Raises as `select_engine`."""
+def chosen(
+    request: Request,
+    engine: Engine,
+    expected_version: str | None = None,
+    *,
+    by_version: bool = False,
+) -> Engine:
+    """`engine`, or a canary that takes this request; noted for the request's metrics.
+
+    Args:
+        by_version: the caller has named the version, which no canary takes the place of.
+
+    Raises:
+        VersionMismatch: see `select_engine`.
+    """
+    engines = engines_of(request)
+    if engines.canaries and not by_version:
+        engine = engines.canary_for(engine, request.headers)
     request.state.model, request.state.version = engine.name, engine.version
     check_version(engine, expected_version or call_of(request).expected_version)
+    return engine
 
 
 def check_version(engine: Engine, expected: str | None) -> None:

@@ -22,10 +22,10 @@ from service.api.headers import compute_headers
 from service.api.requests import TeiRoute
 from service.api.routing import (
     check_token_ids,
+    chosen,
     documented_responses,
     engines_of,
     json_response,
-    note_engine,
     options_of,
     select_engine,
 )
@@ -125,7 +125,7 @@ async def rerank(
     body: Annotated[RerankRequest, Body(openapi_examples=RERANK_REQUESTS)], request: Request
 ) -> Response:
     engine = ranking_engine(engines_of(request), body.model)
-    note_engine(request, engine)
+    engine = chosen(request, engine, by_version="@" in (body.model or ""))
     options = truncation_of(request, body)
     if engine.reads_pairs:
         texts: list[Input] = [Pair(body.query, text) for text in body.texts]

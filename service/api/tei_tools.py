@@ -12,7 +12,7 @@ from service.api.dialects import TEI
 from service.api.errors import error_response
 from service.api.examples import DECODE_REQUESTS, TOKENIZE_REQUESTS, answers
 from service.api.requests import TeiRoute
-from service.api.routing import documented_responses, engines_of, note_engine, settings_of
+from service.api.routing import chosen, documented_responses, engines_of, settings_of
 from service.api.tei import ranking_engine
 from service.api.tei_schemas import DecodeRequest, Info, SimpleToken, TeiError, TokenizeRequest
 from service.engine import Engine
@@ -33,7 +33,7 @@ async def tokenize(
     body: Annotated[TokenizeRequest, Body(openapi_examples=TOKENIZE_REQUESTS)], request: Request
 ) -> Response:
     engine = default_engine(engines_of(request), body.model)
-    note_engine(request, engine)
+    engine = chosen(request, engine, by_version="@" in (body.model or ""))
     texts = [body.inputs] if isinstance(body.inputs, str) else body.inputs
     prompted = engine.with_prompt(texts, body.prompt_name)
     # Reading and writing this many small things is no work for the event loop.
@@ -53,7 +53,7 @@ async def decode(
     body: Annotated[DecodeRequest, Body(openapi_examples=DECODE_REQUESTS)], request: Request
 ) -> Response:
     engine = default_engine(engines_of(request), body.model)
-    note_engine(request, engine)
+    engine = chosen(request, engine, by_version="@" in (body.model or ""))
     lists: list[Any] = [body.ids] if isinstance(body.ids[0], int) else list(body.ids)
     content = await engine.run_aside(_texts_of, engine.tokenizer, lists, body.skip_special_tokens)
     return Response(content, media_type="application/json")

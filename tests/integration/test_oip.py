@@ -271,7 +271,7 @@ def test_unknown_path_below_v2_answers_in_the_dialect(server: LiveServer) -> Non
 GOOD = HEAD % 5 + struct.pack("<I", 1) + b"a"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, len(GOOD) - 1), st.integers(0, 255)), min_size=1, max_size=4),
     st.integers(-3, 3),

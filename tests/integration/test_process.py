@@ -114,8 +114,8 @@ def test_model_that_fails_its_warm_up_is_refused_at_the_start(
     manifest.write_text(manifest.read_text().replace('"max_tokens": 32', '"max_tokens": 64'))
     result = run("serve", "--model-store", str(store))
     assert result.returncode == 1
-    assert "model_corrupt" in result.stderr
-    assert "warm-up of 64 tokens" in result.stderr.replace("\n", " ")
+    assert "model_failed" in result.stderr
+    assert "a text of 64 tokens" in result.stderr.replace("\n", " ")
     assert "Traceback" not in result.stderr
 
 

@@ -6,7 +6,7 @@
     │   ├── EmptyInput · BlankText · TooManyTexts · TextTooLong · TooManyTokens
     │   ├── InvalidDimensions · WrongTask · TokenIdsNotAccepted
     │   ├── Unauthorized · AdminDisabled
-    │   └── UnknownModel
+    │   └── UnknownModel · UnknownRequest
     ├── VersionMismatch         another version serves than the caller expects
     ├── Overloaded · DeadlineExceeded · ShuttingDown        try again later
     ├── InferenceFailed         the model could not answer
@@ -103,6 +103,10 @@ class TokenIdsNotAccepted(InvalidRequest):
 
 class UnknownModel(InvalidRequest):
     code = "model_not_found"
+
+
+class UnknownRequest(InvalidRequest):
+    code = "request_not_found"
 
 
 class Unauthorized(InvalidRequest):

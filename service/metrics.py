@@ -95,6 +95,18 @@ class Metrics:
             ["model", "version", "label"],
             registry=registry,
         )
+        self.feedback = Counter(
+            "encserve_feedback",
+            "Labels that callers have judged: right or wrong.",
+            ["model", "version", "judged"],
+            registry=registry,
+        )
+        self.feedback_confidence = Counter(
+            "encserve_feedback_confidence",
+            "The same by the label's probability, in tenths named by their upper end.",
+            ["model", "version", "confidence", "right"],
+            registry=registry,
+        )
         shadow = ["model", "version"]
         self.shadow_texts = Counter(
             "encserve_shadow_texts",

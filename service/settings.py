@@ -47,6 +47,14 @@ class Settings(BaseSettings):
     admin_key: SecretStr = Field(
         SecretStr(""), description="key of /admin, sent as a bearer token; empty: /admin is off"
     )
+    feedback_texts: int = Field(
+        20_000,
+        ge=0,
+        description="texts whose labels, not they themselves, are remembered for /v1/feedback",
+    )
+    feedback_file: Path | None = Field(
+        None, description="where texts that come with feedback are appended, as JSON lines"
+    )
     signatures: Literal["off", "warn", "require"] = Field(
         "off",
         description="what a model without a signature by a trusted key is: fine, logged, "

@@ -13,6 +13,7 @@ from service.api import (
     bulk,
     classify,
     cohere,
+    feedback,
     oip,
     oip_facts,
     openai,
@@ -23,6 +24,7 @@ from service.api import (
 )
 from service.api.errors import install_error_handlers
 from service.api.observe import ObserveRequests
+from service.feedback import Feedback
 from service.live import LiveModels
 from service.metrics import Metrics
 from service.settings import Settings
@@ -57,13 +59,14 @@ def create_app(settings: Settings, models: LiveModels, metrics: Metrics) -> Fast
     )
     app.state.settings = settings
     app.state.models = models
+    app.state.feedback = Feedback(settings.feedback_texts, settings.feedback_file, metrics)
     app.state.engines = models.engines
     app.state.metrics = metrics
     app.add_middleware(ObserveRequests, metrics=metrics, on_request=models.note_request)
     install_error_handlers(app)
     # In this order a path is compared with the routes: those that are asked most come first.
     for module in (
-        *(openai, classify, oip, tei, cohere, tei_root, analyze, bulk),
+        *(openai, classify, oip, tei, cohere, tei_root, analyze, bulk, feedback),
         *(tei_tools, oip_facts, admin, ops),
     ):
         app.include_router(module.router)

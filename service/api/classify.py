@@ -10,6 +10,7 @@ from starlette.responses import Response
 from service.answers import Answer
 from service.api.answer_schemas import ClassifyResponse, SentimentResponse
 from service.api.examples import CLASSIFY_REQUESTS, SENTIMENT_REQUESTS, answers
+from service.api.feedback import remember
 from service.api.requests import StrictRoute
 from service.api.routing import (
     as_list,
@@ -197,6 +198,7 @@ def _inputs(given: str | list[str] | list[list[str]]) -> list[Input]:
 def _respond(
     request: Request, engine: Engine, answer: Answer, entries: list[dict[str, Any]]
 ) -> Response:
+    remember(request, engine, answer)
     return json_response(
         {
             "object": "list",

@@ -1,8 +1,10 @@
 """Counts and times every request at the outermost layer, so that no route can miss or double it."""
 
 import asyncio
+import re
 import time
 from collections.abc import Callable
+from uuid import uuid4
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -10,6 +12,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.api.errors import error_response
 from service.errors import ShuttingDown
 from service.metrics import Metrics
+
+_PLAIN_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 
 # Told of a request that found its model: name, version, outcome, duration.
 OnRequest = Callable[[str, str, str, float], None]
@@ -30,9 +34,16 @@ class ObserveRequests:
         state = scope.setdefault("state", {})
         status = 0
 
+        request_id = state["request_id"] = _request_id(scope)
+
         async def send_noting_status(message: Message) -> None:
             nonlocal status
-            status = message.get("status", status)
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [
+                    *message.get("headers", ()),
+                    (b"x-request-id", request_id.encode("ascii")),
+                ]
             await send(message)
 
         started_s = state["started_s"] = time.perf_counter()
@@ -55,6 +66,14 @@ class ObserveRequests:
         self._metrics.request_duration.labels(endpoint, model, version).observe(duration_s)
         if model:
             self._on_request(model, version, outcome, duration_s)
+
+
+def _request_id(scope: Scope) -> str:
+    """The caller's, if it can go into a header and a log line as it is; else a new one."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _PLAIN_ID.fullmatch(value):
+            return str(value, "ascii")
+    return uuid4().hex
 
 
 async def _answer_shutting_down(scope: Scope, receive: Receive, send: Send) -> None:

@@ -17,6 +17,7 @@ import time
 import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,7 @@ def kill_by_chance(repository: ModelRepository, times: int, publish: Publish = p
     longest_s = LONGEST_LIFE * (time.perf_counter() - began_s)
     for _ in range(times):
         told, tell = os.pipe()
-        child = _fork(lambda tell=tell: _publish_and_tell(repository, publish, tell))
+        child = _fork(partial(_publish_and_tell, repository, publish, tell))
         time.sleep(chance.uniform(0, longest_s))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
@@ -122,7 +123,7 @@ def _end_at_each_step(
         while len(repository.versions(NAME)) < KEPT + 2:
             publish(repository, b"more")
         before = repository.resolve(NAME).manifest.version
-        child = _fork(lambda step=step: _end_at(step, work, end))
+        child = _fork(partial(_end_at, step, work, end))
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         assert status in (0, _UNTOUCHED, _REFUSED, -signal.SIGKILL), f"step {step}: {status}"
         prove(repository)
@@ -140,7 +141,7 @@ def publish_side_by_side(repository: ModelRepository, times: int, publishers: in
         for index in range(times):
             publish(repository, b"%d-%d " % (number, index))
 
-    children = [_fork(lambda number=number: publish_all(number)) for number in range(publishers)]
+    children = [_fork(partial(publish_all, number)) for number in range(publishers)]
     everything = publishers * times
     while len(repository.versions(NAME)) < everything:
         if NAME in repository.names():

@@ -22,7 +22,7 @@ from service.settings import Settings
 from service.store.manifest import TOKENIZER_FILE, Manifest
 from service.store.repository import ModelRepository, PublishedModel
 from service.store.signing import check_signature, load_trusted
-from service.store.verification import verify
+from service.store.verification import Stamps, require_unchanged, verify
 from service.tuning import DEFAULT_BATCH_TOKENS, Shape, read_shape
 
 logger = logging.getLogger(__name__)
@@ -142,7 +142,7 @@ def load_engine(
         ProviderUnavailable: onnxruntime cannot run it as the settings ask.
         InvalidField: the queue is too short for one of its longest texts.
     """
-    check_published(plan, settings)
+    stamps = check_published(plan, settings)
     manifest = plan.model.manifest
     if settings.max_queue_tokens < manifest.max_tokens:
         raise InvalidField(
@@ -178,7 +178,7 @@ def load_engine(
 
     rows = cache.of_model(manifest.name, manifest.version, plan.variant) if cache else None
     tokens = manifest.token_output and TokenEncoder(encoder, manifest.token_output)
-    return Engine(
+    engine = Engine(
         manifest,
         plan.variant,
         tokenizer,
@@ -189,10 +189,15 @@ def load_engine(
         settings,
         batcher(tokens) if tokens else None,
     )
+    # What was loaded is what was verified: nobody exchanged a file meanwhile.
+    require_unchanged(plan.model, stamps)
+    return engine
 
 
-def check_published(plan: Plan, settings: Settings) -> None:
+def check_published(plan: Plan, settings: Settings) -> Stamps:
     """Prove the files, whose they are, and what they answer, before the server opens them.
+
+    Returns what `require_unchanged` compares with.
 
     Raises:
         SignatureInvalid: the settings require a signature, and there is none that counts.
@@ -207,7 +212,7 @@ def check_published(plan: Plan, settings: Settings) -> None:
             if settings.signatures == "require":
                 raise
             logger.warning("%s", error.message)
-    verify(model)
+    stamps = verify(model)
     if settings.probe and settings.provider == "cpu":
         probe(
             model,
@@ -215,6 +220,7 @@ def check_published(plan: Plan, settings: Settings) -> None:
             memory_bytes=settings.probe_memory_bytes,
             timeout_s=settings.probe_timeout_s,
         )
+    return stamps
 
 
 def variant_to_serve(manifest: Manifest, settings: Settings) -> str:

@@ -148,6 +148,11 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _refuse_contradictions(self) -> Self:
+        if self.signatures == "require" and not self.trusted_keys:
+            raise ValueError(
+                "signatures=require needs trusted_keys: name the files of the public keys that "
+                "`encserve keygen` wrote, or no model could ever be loaded"
+            )
         if self.max_queue_tokens < self.max_batch_tokens:
             raise ValueError(
                 f"max_queue_tokens ({self.max_queue_tokens}) must not be less than "

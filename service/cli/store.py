@@ -49,13 +49,17 @@ def publish(
     from service.offline.sources import publish_from
 
     settings = settings_of(model_store=model_store)
+
+    def check(model: PublishedModel) -> None:
+        check_published(plan(model, settings), settings)
+
     publish_from(
         ModelRepository(settings.model_store),
         source,
         name,
         workshop(),
         max_bytes=int(max_gib * 2**30),
-        check=lambda model: check_published(plan(model, settings), settings),
+        check=check,
     )
 
 

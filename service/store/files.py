@@ -1,8 +1,12 @@
 """Files that are on disk when it is said so, and what a manifest says of them."""
 
+import errno
 import hashlib
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 
 from service.errors import ModelCorrupt
@@ -38,6 +42,43 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def open_plain(path: Path) -> Iterator[BufferedReader]:
+    """A regular file, opened once: what is at the path may be exchanged, what is open may not.
+
+    Raises:
+        OSError: there is no such file, or it cannot be read.
+        ModelCorrupt: it is not plain.
+    """
+    try:
+        # A pipe must not be waited for.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise ModelCorrupt(f"{path} is a link: published files are plain") from None
+        raise
+    try:
+        require_plain(path, os.fstat(descriptor))
+        with open(descriptor, "rb", closefd=False) as file:
+            yield file
+    finally:
+        os.close(descriptor)
+
+
+def read_plain(path: Path, most_bytes: int) -> bytes:
+    """A small file's content; never waits for a pipe, nor follows a link.
+
+    Raises:
+        OSError: there is no such file, or it cannot be read.
+        ModelCorrupt: it is not plain, or longer than `most_bytes`.
+    """
+    with open_plain(path) as file:
+        content = file.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise ModelCorrupt(f"{path} is longer than {most_bytes} bytes")
+    return content
 
 
 def require_plain(path: Path, status: os.stat_result) -> None:

@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 
 from service.errors import InvalidField, ModelCorrupt, ModelNotFound, StoreUnwritable
-from service.store.files import describe, sync, write_synced
+from service.store.files import describe, read_plain, sync, write_synced
 from service.store.locks import (
     LOCK_FILE,
     REMOVED_PREFIX,
@@ -34,16 +35,19 @@ from service.store.manifest import (
 )
 
 CURRENT_FILE = "current"
+MOST_MANIFEST_BYTES = 2**22
+MOST_POINTER_BYTES = 64
 # Only writing fails so, whatever it was that was written.
 _FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
 
 @dataclass(frozen=True)
 class PublishedModel:
-    """One version: its folder and what its manifest says."""
+    """One version: its folder, what its manifest says, and the digest of that file."""
 
     path: Path
     manifest: Manifest
+    manifest_sha256: str
 
     def file(self, name: str) -> Path:
         return self.path / name
@@ -201,7 +205,8 @@ class ModelRepository:
             ModelNotFound: there is no such model.
         """
         try:
-            return (self.root / name / CURRENT_FILE).read_bytes().decode(errors="replace").strip()
+            pointer = read_plain(self.root / name / CURRENT_FILE, MOST_POINTER_BYTES)
+            return pointer.decode(errors="replace").strip()
         except OSError as error:
             raise self._no_model(name) from error
 
@@ -251,14 +256,15 @@ class Draft:
                 created_at=datetime.now(UTC),
                 files=files,
             )
-            write_synced(self.path / MANIFEST_FILE, manifest.model_dump_json(indent=2).encode())
+            data = manifest.model_dump_json(indent=2).encode()
+            write_synced(self.path / MANIFEST_FILE, data)
             sync(self.path)
             folder = model_folder / version
             self.path.rename(folder)
             sync(model_folder)
             if current:
                 self.repository._point(self.name, version)
-        return PublishedModel(folder, manifest)
+        return PublishedModel(folder, manifest, sha256(data).hexdigest())
 
 
 def read_version(folder: Path) -> PublishedModel:
@@ -267,11 +273,13 @@ def read_version(folder: Path) -> PublishedModel:
     Raises:
         ModelNotFound: there is no manifest.
         ManifestInvalid: it cannot be read.
+        ModelCorrupt: it is a link, a pipe, or far too long.
     """
     try:
-        return PublishedModel(folder, parse_manifest((folder / MANIFEST_FILE).read_bytes()))
+        data = read_plain(folder / MANIFEST_FILE, MOST_MANIFEST_BYTES)
     except OSError as error:
         raise ModelNotFound(f"{folder} holds no published model") from error
+    return PublishedModel(folder, parse_manifest(data), sha256(data).hexdigest())
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from service.errors import ModelCorrupt
-from service.store.files import require_plain
+from service.store.files import open_plain, require_plain
 from service.store.manifest import MANIFEST_FILE, FileEntry
 from service.store.repository import PublishedModel
 from service.store.signing import SIGNATURE_FILE
@@ -62,24 +62,19 @@ def _entries(folder: Path, known: set[str]) -> Iterator[str]:
 
 
 def _verify_file(path: Path, entry: FileEntry) -> tuple[int, int, int, int]:
-    """Size and digest by one and the same open file: what is at the path may be exchanged."""
     try:
-        # A pipe put there meanwhile must not be waited for.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open_plain(path) as file:
+            status = os.fstat(file.fileno())
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError:
         raise ModelCorrupt(f"{path} is missing") from None
     except OSError as error:
         raise ModelCorrupt(f"{path} cannot be read: {error.strerror}") from error
-    with open(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        require_plain(path, status)
-        if status.st_size != entry.bytes:
-            raise ModelCorrupt(
-                f"{path} has {status.st_size} bytes, its manifest says {entry.bytes}"
-            )
-        if hashlib.file_digest(file, "sha256").hexdigest() != entry.sha256:
-            raise ModelCorrupt(f"{path} is not the file that was published: its digest differs")
-        return _stamp(status)
+    if status.st_size != entry.bytes:
+        raise ModelCorrupt(f"{path} has {status.st_size} bytes, its manifest says {entry.bytes}")
+    if digest != entry.sha256:
+        raise ModelCorrupt(f"{path} is not the file that was published: its digest differs")
+    return _stamp(status)
 
 
 def _stamp(status: os.stat_result) -> tuple[int, int, int, int]:

@@ -138,9 +138,8 @@ class ModelRepository:
         Raises:
             ModelNotFound, ManifestInvalid, ModelCorrupt: it cannot be.
         """
-        if not (self.root / name).is_dir():
-            raise self._no_model(name)
-        with _writing(self.root / name), locked(self.root / name / LOCK_FILE):
+        folder = self._folder(name)
+        with _writing(folder), locked(folder / LOCK_FILE):
             model = self.resolve(name, version)
             self._point(name, version)
         return model
@@ -154,9 +153,7 @@ class ModelRepository:
 
         What publishers left behind when they were killed goes, too.
         """
-        folder = self.root / name
-        if not folder.is_dir():
-            raise self._no_model(name)
+        folder = self._folder(name)
         with _writing(folder), locked(folder / LOCK_FILE):
             removed = self._superseded(name, keep)
             for version in removed:
@@ -209,6 +206,12 @@ class ModelRepository:
             return pointer.decode(errors="replace").strip()
         except OSError as error:
             raise self._no_model(name) from error
+
+    def _folder(self, name: str) -> Path:
+        """Where the versions of `name` are. Raises ModelNotFound if there is no such folder."""
+        if not MODEL_NAME.fullmatch(name) or not (self.root / name).is_dir():
+            raise self._no_model(name)
+        return self.root / name
 
     def _no_model(self, name: str) -> ModelNotFound:
         return ModelNotFound(

@@ -98,8 +98,8 @@ def folder_instead(name: str) -> Damage:
     return damage
 
 
-def pointer(content: str) -> Damage:
-    return lambda folder: (folder.parent / "current").write_text(content)
+def pointer(content: bytes) -> Damage:
+    return lambda folder: (folder.parent / "current").write_bytes(content)
 
 
 def manifest(edit: Callable[[dict[str, Any]], object]) -> Damage:
@@ -114,6 +114,10 @@ def manifest(edit: Callable[[dict[str, Any]], object]) -> Damage:
 
 def stated(**fields: object) -> Damage:
     return manifest(lambda said: said.update(fields))
+
+
+def without(field: str) -> Damage:
+    return manifest(lambda said: said.pop(field))
 
 
 def file_entry(name: str, **fields: object) -> Damage:

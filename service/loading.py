@@ -1,6 +1,7 @@
 """From the store to engines: verify, choose variant and shape of the runs, open, warm up."""
 
 import logging
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -142,7 +143,7 @@ def load_engine(
         ProviderUnavailable: onnxruntime cannot run it as the settings ask.
         InvalidField: the queue is too short for one of its longest texts.
     """
-    stamps = check_published(plan, settings)
+    stamps = check_published(plan.model, [plan.variant], settings)
     manifest = plan.model.manifest
     if settings.max_queue_tokens < manifest.max_tokens:
         raise InvalidField(
@@ -194,17 +195,19 @@ def load_engine(
     return engine
 
 
-def check_published(plan: Plan, settings: Settings) -> Stamps:
+def check_published(model: PublishedModel, variants: Iterable[str], settings: Settings) -> Stamps:
     """Prove the files, whose they are, and what they answer, before the server opens them.
 
     Returns what `require_unchanged` compares with.
+
+    Args:
+        variants: are tried.
 
     Raises:
         SignatureInvalid: the settings require a signature, and there is none that counts.
         ModelCorrupt: the files are not those of the manifest.
         ModelFailed: the model does not answer as it should.
     """
-    model = plan.model
     if settings.signatures != "off":
         try:
             check_signature(model, load_trusted(settings.trusted_keys))
@@ -214,12 +217,13 @@ def check_published(plan: Plan, settings: Settings) -> Stamps:
             logger.warning("%s", error.message)
     stamps = verify(model)
     if settings.probe and settings.provider == "cpu":
-        probe(
-            model,
-            plan.variant,
-            memory_bytes=settings.probe_memory_bytes,
-            timeout_s=settings.probe_timeout_s,
-        )
+        for variant in variants:
+            probe(
+                model,
+                variant,
+                memory_bytes=settings.probe_memory_bytes,
+                timeout_s=settings.probe_timeout_s,
+            )
     return stamps
 
 

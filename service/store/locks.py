@@ -4,6 +4,7 @@ A model's lock is held while a draft is begun, a version takes its number or the
 draft has a lock of its own for as long as its publisher lives. Readers need none.
 """
 
+import errno
 import fcntl
 import os
 import shutil
@@ -11,9 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from service.errors import StoreUnwritable
+
 LOCK_FILE = ".lock"
 STAGING_PREFIX = ".publishing-"
 REMOVED_PREFIX = ".removed-"
+# Only writing fails so, whatever it was that was written.
+_FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
 
 @contextmanager
@@ -73,3 +78,15 @@ def _lock_of(path: Path) -> Path:
 
 def _open(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """A disk that is full or not to be written is no surprise: say so in one line."""
+    try:
+        yield
+    except OSError as error:
+        in_store = isinstance(error.filename, str) and Path(error.filename).is_relative_to(folder)
+        if error.errno not in _FULL_DISK and not (isinstance(error, PermissionError) and in_store):
+            raise
+        raise StoreUnwritable(f"{folder} cannot be written: {error.strerror}") from error

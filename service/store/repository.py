@@ -5,18 +5,15 @@
 <root>/<name>/.lock         held by whoever takes a version's number or moves the pointer
 """
 
-import errno
 import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from hashlib import sha256
 from pathlib import Path
 
-from service.errors import InvalidField, ModelCorrupt, ModelNotFound, StoreUnwritable
-from service.store.files import describe, read_plain, sync, write_synced
+from service.errors import InvalidField, ModelCorrupt, ModelNotFound
+from service.store.drafts import CURRENT_FILE, Draft, point, versions_in
+from service.store.files import read_plain, sync
 from service.store.locks import (
     LOCK_FILE,
     REMOVED_PREFIX,
@@ -24,33 +21,13 @@ from service.store.locks import (
     locked,
     remove_abandoned,
     staging_lock,
+    writing,
 )
-from service.store.manifest import (
-    MANIFEST_FILE,
-    MODEL_NAME,
-    VERSION,
-    Manifest,
-    ManifestFields,
-    parse_manifest,
-)
+from service.store.manifest import MODEL_NAME, VERSION
+from service.store.published import PublishedModel as PublishedModel
+from service.store.published import read_version as read_version
 
-CURRENT_FILE = "current"
-MOST_MANIFEST_BYTES = 2**22
 MOST_POINTER_BYTES = 64
-# Only writing fails so, whatever it was that was written.
-_FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
-
-
-@dataclass(frozen=True)
-class PublishedModel:
-    """One version: its folder, what its manifest says, and the digest of that file."""
-
-    path: Path
-    manifest: Manifest
-    manifest_sha256: str
-
-    def file(self, name: str) -> Path:
-        return self.path / name
 
 
 class ModelRepository:
@@ -69,8 +46,7 @@ class ModelRepository:
 
     def versions(self, name: str) -> list[str]:
         """Published versions of `name`, oldest first."""
-        folders = (self.root / name).glob("[1-9]*")
-        return sorted((path.name for path in folders if VERSION.fullmatch(path.name)), key=int)
+        return versions_in(self.root / name)
 
     def resolve(self, name: str, version: str | None = None) -> PublishedModel:
         """The current version of `name`, or the one asked for; its files are not yet verified.
@@ -108,7 +84,7 @@ class ModelRepository:
             )
         folder = self.root / name
         path = folder / f"{STAGING_PREFIX}{uuid.uuid4().hex}"
-        with _writing(folder), ExitStack() as held:
+        with writing(folder), ExitStack() as held:
             folder.mkdir(parents=True, exist_ok=True)
             sync(self.root)
             # Under the model's lock, or `collect` could take the draft for a dead publisher's.
@@ -116,7 +92,7 @@ class ModelRepository:
                 held.enter_context(staging_lock(path))
                 path.mkdir()
             try:
-                yield Draft(self, name, path)
+                yield Draft(folder, name, path)
             finally:
                 shutil.rmtree(path, ignore_errors=True)
 
@@ -139,9 +115,9 @@ class ModelRepository:
             ModelNotFound, ManifestInvalid, ModelCorrupt: it cannot be.
         """
         folder = self._folder(name)
-        with _writing(folder), locked(folder / LOCK_FILE):
+        with writing(folder), locked(folder / LOCK_FILE):
             model = self.resolve(name, version)
-            self._point(name, version)
+            point(folder, version)
         return model
 
     def roll_back(self, name: str) -> PublishedModel:
@@ -154,7 +130,7 @@ class ModelRepository:
         What publishers left behind when they were killed goes, too.
         """
         folder = self._folder(name)
-        with _writing(folder), locked(folder / LOCK_FILE):
+        with writing(folder), locked(folder / LOCK_FILE):
             removed = self._superseded(name, keep)
             for version in removed:
                 # Renamed first: a reader finds all of a version, or none.
@@ -184,17 +160,6 @@ class ModelRepository:
                     f"there: `encserve rollback {name} --to VERSION` names another"
                 ) from error
 
-    def _point(self, name: str, version: str) -> None:
-        """Move the pointer; call with the model's lock held."""
-        folder = self.root / name
-        pointer = folder / f"{STAGING_PREFIX}{CURRENT_FILE}-{uuid.uuid4().hex}"
-        try:
-            write_synced(pointer, version.encode())
-            pointer.rename(folder / CURRENT_FILE)
-        finally:
-            pointer.unlink(missing_ok=True)
-        sync(folder)
-
     def current(self, name: str) -> str:
         """The version served by default.
 
@@ -218,80 +183,3 @@ class ModelRepository:
             f"no model {name!r} in {self.root}: make the default models with "
             "`encserve bootstrap`, or name another store with ENCSERVE_MODEL_STORE"
         )
-
-
-@dataclass(frozen=True)
-class Draft:
-    """A version that is being written; `path` is where its files go."""
-
-    repository: ModelRepository
-    name: str
-    path: Path
-
-    def publish(self, fields: ManifestFields, *, current: bool = True) -> PublishedModel:
-        """Hash, sync, rename, then point `current` at the new version.
-
-        Everything is on disk before the rename makes it visible, and the pointer moves last:
-        a crash at any moment leaves the old version current and whole.
-
-        Args:
-            current: False leaves the pointer where it is, for a version that is to be tried first.
-
-        Raises:
-            ModelCorrupt: the folder holds a link, a pipe or a device.
-            StoreUnwritable: as `ModelRepository.draft`.
-        """
-        files = {
-            path.relative_to(self.path).as_posix(): describe(path)
-            for path in sorted(self.path.rglob("*"))
-            if not path.is_dir()
-        }
-        for folder in filter(Path.is_dir, self.path.rglob("*")):
-            sync(folder)
-        model_folder = self.repository.root / self.name
-        with locked(model_folder / LOCK_FILE):
-            existing = self.repository.versions(self.name)
-            version = str(int(existing[-1]) + 1) if existing else "1"
-            manifest = Manifest(
-                **dict(fields),
-                name=self.name,
-                version=version,
-                created_at=datetime.now(UTC),
-                files=files,
-            )
-            data = manifest.model_dump_json(indent=2).encode()
-            write_synced(self.path / MANIFEST_FILE, data)
-            sync(self.path)
-            folder = model_folder / version
-            self.path.rename(folder)
-            sync(model_folder)
-            if current:
-                self.repository._point(self.name, version)
-        return PublishedModel(folder, manifest, sha256(data).hexdigest())
-
-
-def read_version(folder: Path) -> PublishedModel:
-    """The version that `folder` holds; its files are not yet verified.
-
-    Raises:
-        ModelNotFound: there is no manifest.
-        ManifestInvalid: it cannot be read.
-        ModelCorrupt: it is a link, a pipe, or far too long.
-    """
-    try:
-        data = read_plain(folder / MANIFEST_FILE, MOST_MANIFEST_BYTES)
-    except OSError as error:
-        raise ModelNotFound(f"{folder} holds no published model") from error
-    return PublishedModel(folder, parse_manifest(data), sha256(data).hexdigest())
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    """A disk that is full or not to be written is no surprise: say so in one line."""
-    try:
-        yield
-    except OSError as error:
-        in_store = isinstance(error.filename, str) and Path(error.filename).is_relative_to(folder)
-        if error.errno not in _FULL_DISK and not (isinstance(error, PermissionError) and in_store):
-            raise
-        raise StoreUnwritable(f"{folder} cannot be written: {error.strerror}") from error

@@ -23,10 +23,10 @@ from service.errors import InvalidField, ModelCorrupt, SignatureInvalid
 from service.store.files import read_plain, sync, write_synced
 from service.store.locks import LOCK_FILE, STAGING_PREFIX, locked
 from service.store.manifest import MANIFEST_FILE
-from service.store.repository import MOST_MANIFEST_BYTES, PublishedModel
+from service.store.published import MOST_MANIFEST_BYTES, PublishedModel
 
 SIGNATURE_FILE = "manifest.sig"
-_MOST_SIGNATURE_BYTES = 1024
+MOST_SIGNATURE_BYTES = 1024
 
 
 def make_key(path: Path) -> Path:
@@ -99,7 +99,7 @@ def check_signature(model: PublishedModel, trusted: Sequence[Ed25519PublicKey]) 
     """
     name = f"{model.manifest.name}@{model.manifest.version}"
     try:
-        written = read_plain(model.file(SIGNATURE_FILE), _MOST_SIGNATURE_BYTES)
+        written = read_plain(model.file(SIGNATURE_FILE), MOST_SIGNATURE_BYTES)
         signature = base64.b64decode(written.strip(), validate=True)
     except FileNotFoundError:
         raise SignatureInvalid(f"{name} is not signed: `encserve sign {name} --key FILE`") from None

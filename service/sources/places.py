@@ -6,12 +6,13 @@ be asked.
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from service.errors import InvalidField, ModelCorrupt, SourceFailed
+from service.errors import InvalidField, SourceFailed
 from service.store.files import open_plain
 
 CONNECT_TIMEOUT_S = 10
@@ -146,21 +147,37 @@ def _guarded(source: str, open_file: Open) -> Open:
 
     @contextmanager
     def guarded(name: str) -> Iterator[Readable]:
-        try:
-            with open_file(name) as file:
-                yield file
-        except (FileNotFoundError, ModelCorrupt, SourceFailed):
-            raise
-        except Exception as error:  # the libraries' own classes share no base
-            if _is_ours(error):
-                raise
-            raise SourceFailed(
-                f"{name} of {shown(source)} cannot be read: {type(error).__name__}"
-            ) from error
+        with ExitStack() as opened:
+            with _translated(source, name):
+                file = opened.enter_context(open_file(name))
+            yield _Guarded(file, source, name)
 
     return guarded
 
 
-def _is_ours(error: Exception) -> bool:
-    """A full disk here is no fault of the source."""
-    return isinstance(error, OSError) and error.errno is not None and error.filename is None
+@dataclass(frozen=True)
+class _Guarded:
+    """Reading may fail as opening does; what the reader does with it is none of ours."""
+
+    file: Readable
+    source: str
+    name: str
+
+    def read(self, size: int, /) -> bytes:
+        with _translated(self.source, self.name):
+            return self.file.read(size)
+
+
+@contextmanager
+def _translated(source: str, name: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # the libraries' own classes share no base
+        # fsspec says of a server that does not answer, too, that there is no such file.
+        cause = error.__cause__ if isinstance(error, FileNotFoundError) else error
+        missing = isinstance(cause, FileNotFoundError) or getattr(cause, "status", None) == 404
+        if cause is None or missing:
+            raise FileNotFoundError(name) from error
+        raise SourceFailed(
+            f"{name} of {shown(source)} cannot be read: {type(cause).__name__}"
+        ) from error

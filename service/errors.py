@@ -14,6 +14,7 @@
     ├── ProviderUnavailable     this onnxruntime cannot run models as the settings ask
     ├── StoreError              published files are missing or not what their manifest says
     │   └── ModelNotFound · ManifestInvalid · ModelCorrupt · SignatureInvalid · ModelFailed
+    │       StoreUnwritable · SourceFailed
     └── WorkshopError           a model cannot be made
         └── CheckpointInvalid · DatasetInvalid · ParityFailed
 
@@ -177,6 +178,18 @@ class ModelFailed(StoreError):
     """The files are those that were published, and the model does not do what it should."""
 
     code = "model_failed"
+
+
+class StoreUnwritable(StoreError):
+    """The disk is full, or the store is not this user's to write."""
+
+    code = "store_unwritable"
+
+
+class SourceFailed(StoreError):
+    """A place that versions come from does not answer, or not as it should."""
+
+    code = "source_failed"
 
 
 class WorkshopError(EncserveError):

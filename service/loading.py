@@ -1,6 +1,7 @@
 """From the store to engines: verify, choose variant and shape of the runs, open, warm up."""
 
 import logging
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -22,7 +23,7 @@ from service.settings import Settings
 from service.store.manifest import TOKENIZER_FILE, Manifest
 from service.store.repository import ModelRepository, PublishedModel
 from service.store.signing import check_signature, load_trusted
-from service.store.verification import verify
+from service.store.verification import Stamps, require_unchanged, verify
 from service.tuning import DEFAULT_BATCH_TOKENS, Shape, read_shape
 
 logger = logging.getLogger(__name__)
@@ -142,7 +143,7 @@ def load_engine(
         ProviderUnavailable: onnxruntime cannot run it as the settings ask.
         InvalidField: the queue is too short for one of its longest texts.
     """
-    check_published(plan, settings)
+    stamps = check_published(plan.model, [plan.variant], settings)
     manifest = plan.model.manifest
     if settings.max_queue_tokens < manifest.max_tokens:
         raise InvalidField(
@@ -178,7 +179,7 @@ def load_engine(
 
     rows = cache.of_model(manifest.name, manifest.version, plan.variant) if cache else None
     tokens = manifest.token_output and TokenEncoder(encoder, manifest.token_output)
-    return Engine(
+    engine = Engine(
         manifest,
         plan.variant,
         tokenizer,
@@ -189,17 +190,24 @@ def load_engine(
         settings,
         batcher(tokens) if tokens else None,
     )
+    # What was loaded is what was verified: nobody exchanged a file meanwhile.
+    require_unchanged(plan.model, stamps)
+    return engine
 
 
-def check_published(plan: Plan, settings: Settings) -> None:
+def check_published(model: PublishedModel, variants: Iterable[str], settings: Settings) -> Stamps:
     """Prove the files, whose they are, and what they answer, before the server opens them.
+
+    Returns what `require_unchanged` compares with.
+
+    Args:
+        variants: are tried.
 
     Raises:
         SignatureInvalid: the settings require a signature, and there is none that counts.
         ModelCorrupt: the files are not those of the manifest.
         ModelFailed: the model does not answer as it should.
     """
-    model = plan.model
     if settings.signatures != "off":
         try:
             check_signature(model, load_trusted(settings.trusted_keys))
@@ -207,14 +215,16 @@ def check_published(plan: Plan, settings: Settings) -> None:
             if settings.signatures == "require":
                 raise
             logger.warning("%s", error.message)
-    verify(model)
+    stamps = verify(model)
     if settings.probe and settings.provider == "cpu":
-        probe(
-            model,
-            plan.variant,
-            memory_bytes=settings.probe_memory_bytes,
-            timeout_s=settings.probe_timeout_s,
-        )
+        for variant in variants:
+            probe(
+                model,
+                variant,
+                memory_bytes=settings.probe_memory_bytes,
+                timeout_s=settings.probe_timeout_s,
+            )
+    return stamps
 
 
 def variant_to_serve(manifest: Manifest, settings: Settings) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 ENV_PREFIX = "ENCSERVE_"
@@ -71,6 +71,15 @@ class Settings(BaseSettings):
     )
     probe_timeout_s: float = Field(
         60.0, gt=0, allow_inf_nan=False, description="time of that process"
+    )
+
+    sources: Annotated[dict[str, str], NoDecode] = Field(
+        {},
+        description="where models are fetched from at the start if they are new, comma-separated: "
+        "sentiment=hf://org/name",
+    )
+    max_source_bytes: int = Field(
+        8 * 2**30, ge=1, description="most that the files of one fetched version hold together"
     )
 
     variant: str = Field(
@@ -144,18 +153,23 @@ class Settings(BaseSettings):
             return names
         return tuple(name.strip() for name in names.split(",") if name.strip())
 
-    @field_validator("aliases", mode="before")
+    @field_validator("aliases", "sources", mode="before")
     @classmethod
-    def _split_aliases(cls, aliases: object) -> object:
-        if not isinstance(aliases, str):
-            return aliases
-        pairs = [pair.partition("=") for pair in aliases.split(",") if pair.strip()]
-        if any(not (alias.strip() and model.strip()) for alias, _, model in pairs):
-            raise ValueError("aliases are written alias=model, separated by commas")
-        return {alias.strip(): model.strip() for alias, _, model in pairs}
+    def _split_pairs(cls, written: object, info: ValidationInfo) -> object:
+        if not isinstance(written, str):
+            return written
+        pairs = [pair.partition("=") for pair in written.split(",") if pair.strip()]
+        if any(not (name.strip() and meant.strip()) for name, _, meant in pairs):
+            raise ValueError(f"{info.field_name} are written name=meaning, separated by commas")
+        return {name.strip(): meant.strip() for name, _, meant in pairs}
 
     @model_validator(mode="after")
     def _refuse_contradictions(self) -> Self:
+        if self.signatures == "require" and not self.trusted_keys:
+            raise ValueError(
+                "signatures=require needs trusted_keys: name the files of the public keys that "
+                "`encserve keygen` wrote, or no model could ever be loaded"
+            )
         if self.max_queue_tokens < self.max_batch_tokens:
             raise ValueError(
                 f"max_queue_tokens ({self.max_queue_tokens}) must not be less than "

@@ -52,6 +52,10 @@ def serve(
     # One request is tokenized by one thread: the library's own pool would contend with the model
     # runs, and a variable is its only switch.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    if settings.sources:
+        from service.cli.store import fetch_sources
+
+        fetch_sources(settings)
     from service.api.server import run_server
 
     run_server(settings)

@@ -1,5 +1,6 @@
 """Commands about published models: list, publish, roll back, collect, verify, sign."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -7,13 +8,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from service.cli.common import Store, app, repository_of, settings_of, workshop
+from service.cli.common import Store, app, repository_of, settings_of
 from service.errors import EncserveError, StoreError
+from service.settings import Settings
 from service.store.manifest import Manifest
 from service.store.repository import ModelRepository, PublishedModel
 
 Name = Annotated[str, typer.Argument(help="NAME, or NAME@VERSION.")]
-MOST_PUBLISHED_GIB = 8.0
 
 
 @app.command("models")
@@ -22,10 +23,10 @@ def list_models(model_store: Store = None) -> None:
     repository = repository_of(model_store)
     columns = ("model", "version", "state", "task", "quality", "MiB", "digest", "base")
     table = Table(*columns)
-    for name in repository.names():
-        current = repository.resolve(name).manifest.version
+    for name in repository.folders():
+        states = _states(repository, name)
         for version in reversed(repository.versions(name)):
-            table.add_row(*_row(repository, name, version, current))
+            table.add_row(name, version, *_row(repository, name, version, states.get(version, "")))
     Console(width=160 if not Console().is_terminal else None).print(table)
 
 
@@ -35,28 +36,75 @@ def publish(
         str, typer.Argument(help="A version's folder, hf://org/name, s3://, gs:// or https://.")
     ],
     name: Annotated[str, typer.Argument(help="Name to publish it under.")],
+    key: Annotated[Path | None, typer.Option(help="Private key to sign it with.")] = None,
+    keep_current: Annotated[
+        bool, typer.Option("--keep-current", help="Do not serve it by default yet.")
+    ] = False,
     max_gib: Annotated[
-        float, typer.Option(min=0.001, help="Most that its files may hold together.")
-    ] = MOST_PUBLISHED_GIB,
+        float | None,
+        typer.Option(
+            min=0.001, help="Most that its files hold together. (env ENCSERVE_MAX_SOURCE_BYTES)"
+        ),
+    ] = None,
     model_store: Store = None,
 ) -> None:
     """Fetch a version that was published elsewhere, prove it, and publish it here.
 
-    A signature is checked as ENCSERVE_SIGNATURES says. It does not come along, as name and version
-    are other ones here: sign again.
+    Its signature is checked as ENCSERVE_SIGNATURES says, and comes along where name and number do.
     """
-    from service.loading import check_published, plan
-    from service.offline.sources import publish_from
+    from service.store import signing
 
-    settings = settings_of(model_store=model_store)
-    publish_from(
+    settings = settings_of(
+        model_store=model_store, max_source_bytes=max_gib and int(max_gib * 2**30)
+    )
+    published = fetch(settings, source, name, typer.echo, current=not (keep_current or key))
+    if key is not None:
+        signing.sign(published, key)
+        if not keep_current:
+            ModelRepository(settings.model_store).set_current(name, published.manifest.version)
+
+
+def fetch(
+    settings: Settings,
+    source: str,
+    name: str,
+    say: Callable[[str], object],
+    *,
+    current: bool = True,
+    once: bool = False,
+) -> PublishedModel:
+    """Publish what is at `source`; `once`: if it is new here. Raises as `publish_from`."""
+    from service.sources.arrival import publish_from
+    from service.sources.places import open_place
+
+    return publish_from(
         ModelRepository(settings.model_store),
+        open_place(source, signed=settings.signatures == "require"),
         source,
         name,
-        workshop(),
-        max_bytes=int(max_gib * 2**30),
-        check=lambda model: check_published(plan(model, settings), settings),
+        max_bytes=settings.max_source_bytes,
+        check=lambda model: _prove(model, settings),
+        say=say,
+        current=current,
+        once=once,
     )
+
+
+def fetch_sources(settings: Settings) -> None:
+    """What the server fetches before it starts; a source that fails is no reason not to serve
+    what is here already.
+
+    Raises:
+        StoreError: as `fetch`, for a model of which there is no version here.
+    """
+    repository = ModelRepository(settings.model_store)
+    for name, source in settings.sources.items():
+        try:
+            fetch(settings, source, name, lambda line: typer.echo(line, err=True), once=True)
+        except StoreError as error:
+            if name not in repository.names():
+                raise
+            typer.echo(f"{name}: {error.code}: {error.message}; serving what is here", err=True)
 
 
 @app.command()
@@ -67,10 +115,13 @@ def rollback(
     ] = None,
     model_store: Store = None,
 ) -> None:
-    """Serve an older version by default; running servers follow if they watch the store."""
-    repository = repository_of(model_store)
-    model = repository.set_current(name, to) if to else repository.roll_back(name)
-    typer.echo(f"{name}: version {model.manifest.version} is current")
+    """Serve an older version by default, once it was proven; servers follow if they watch."""
+    settings = settings_of(model_store=model_store)
+    repository = ModelRepository(settings.model_store)
+    version = to or repository.version_before(name)
+    _prove(repository.resolve(name, version), settings)
+    repository.set_current(name, version)
+    typer.echo(f"{name}: version {version} is current")
 
 
 @app.command()
@@ -81,7 +132,7 @@ def gc(
 ) -> None:
     """Remove old versions, never the current one, and what killed publishers left behind."""
     repository = repository_of(model_store)
-    for name in names or repository.names():
+    for name in names or repository.folders():
         removed = repository.collect(name, keep)
         typer.echo(f"{name}: removed {', '.join(removed) or 'nothing'}")
 
@@ -93,18 +144,19 @@ def verify(
     ] = None,
     model_store: Store = None,
 ) -> None:
-    """Prove every version: files, signature by ENCSERVE_SIGNATURES, and what the model answers.
+    """Prove every version: files, signature by ENCSERVE_SIGNATURES, and what each variant answers.
 
     One line a fault, and exit status 1 if there is any.
     """
-    from service.loading import check_published, plan
-
     settings = settings_of(model_store=model_store)
     repository = ModelRepository(settings.model_store)
     faults = 0
     for name, version in _wanted(repository, names):
         try:
-            check_published(plan(repository.resolve(name, version), settings), settings)
+            model = repository.resolve(name, version)
+            # The current one of a model is proven under its number, too: here its pointer counts.
+            if version is not None or names:
+                _prove(model, settings)
         except EncserveError as error:
             faults += 1
             typer.echo(f"{name}@{version or 'current'}: {error.code}: {error.message}")
@@ -143,23 +195,42 @@ def _resolved(repository: ModelRepository, name: str) -> PublishedModel:
     return repository.resolve(model, version or None)
 
 
+def _prove(model: PublishedModel, settings: Settings) -> None:
+    """All of its variants, as loading does with the one that it serves."""
+    from service.loading import check_published
+
+    check_published(model, model.manifest.variants, settings)
+
+
 def _wanted(repository: ModelRepository, names: list[str] | None) -> list[tuple[str, str | None]]:
+    """Names and versions; None is the current one."""
     if names:
         parts = [name.partition("@") for name in names]
         return [(model, version or None) for model, _, version in parts]
-    return [(name, version) for name in repository.names() for version in repository.versions(name)]
+    versions = [(name, one) for name in repository.folders() for one in repository.versions(name)]
+    return [*versions, *((name, None) for name in repository.names())]
 
 
-def _row(repository: ModelRepository, name: str, version: str, current: str) -> tuple[str, ...]:
-    state = "current" if version == current else ""
+def _states(repository: ModelRepository, name: str) -> dict[str, str]:
+    """By version: `current`, and `previous` for the one that `rollback` would go to."""
+    try:
+        current = repository.current(name)
+    except StoreError:
+        return {}
+    versions = repository.versions(name)
+    older = versions[: versions.index(current)] if current in versions else []
+    return dict.fromkeys(older[-1:], "previous") | {current: "current"}
+
+
+def _row(repository: ModelRepository, name: str, version: str, state: str) -> tuple[str, ...]:
     try:
         manifest = repository.resolve(name, version).manifest
     except StoreError as error:
-        return name, version, error.code, "", "", "", "", ""
+        return f"{state} {error.code}".strip(), "", "", "", "", ""
     size = sum(entry.bytes for entry in manifest.files.values()) / 2**20
     digest = manifest.files[manifest.file_of(manifest.default_variant)].sha256[:12]
     base = manifest.provenance.base
-    return name, version, state, manifest.task, _quality(manifest), f"{size:.0f}", digest, base
+    return state, manifest.task, _quality(manifest), f"{size:.1f}", digest, base
 
 
 def _quality(manifest: Manifest) -> str:

@@ -124,7 +124,7 @@ def publish(
             name,
         )
         with progress.phase(f"{name}: golden texts", 1) as phase:
-            write_golden(draft.path / GOLDEN_FILE, golden_texts(draft.path, fields, mixed))
+            write_golden(draft.path / GOLDEN_FILE, golden_texts(draft.path, fields))
             phase.advance()
         if report:
             report(draft.path / REPORT_FOLDER, fields)

@@ -13,6 +13,7 @@ from service.errors import CheckpointInvalid, EncserveError
 from service.offline.label_files import ClassifierUse
 from service.offline.onnx_graph import GraphEnd
 from service.offline.parity import random_ids
+from service.offline.predict import golden_texts
 from service.offline.progress import Progress
 from service.offline.provenance import provenance_of
 from service.offline.ready_made import MODEL_FILE, ReadyMade, read_ready_made
@@ -20,6 +21,7 @@ from service.offline.sentence_files import EmbeddingUse
 from service.runtime.padding import pad
 from service.runtime.session import PaddedEncoder, open_session
 from service.store.files import sha256_of
+from service.store.golden import GOLDEN_FILE, write_golden
 from service.store.manifest import TOKENIZER_FILE, ManifestFields, Variant
 from service.store.repository import ModelRepository, PublishedModel
 
@@ -63,18 +65,18 @@ def import_folder(
             phase.advance()
             worst = _try_out(draft.path / MODEL_FILE, ready, stated)
             phase.advance(f"largest difference in company {worst:.1e}")
-        published = draft.publish(
-            ManifestFields(
-                **stated,
-                layout="padded",
-                inputs=ready.inputs,
-                pair_separator_id=ready.separator_id,
-                max_tokens=ready.max_tokens,
-                variants={"fp32": Variant(file=MODEL_FILE)},
-                default_variant="fp32",
-                provenance=provenance_of(ready.name, sha256_of(ready.model_file)),
-            )
+        fields = ManifestFields(
+            **stated,
+            layout="padded",
+            inputs=ready.inputs,
+            pair_separator_id=ready.separator_id,
+            max_tokens=ready.max_tokens,
+            variants={"fp32": Variant(file=MODEL_FILE)},
+            default_variant="fp32",
+            provenance=provenance_of(ready.name, sha256_of(ready.model_file)),
         )
+        write_golden(draft.path / GOLDEN_FILE, golden_texts(draft.path, fields))
+        published = draft.publish(fields)
     progress.say(f"{name}: published version {published.manifest.version} to {published.path}")
     return published
 

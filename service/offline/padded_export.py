@@ -21,10 +21,6 @@ from service.store.golden import GOLDEN_FILE, write_golden
 from service.store.manifest import TOKENIZER_FILE, ManifestFields, Variant
 from service.store.repository import ModelRepository, PublishedModel
 
-# Golden texts of models that come without any of their own.
-TEXTS = ("The train leaves at nine.", "Good food, and a room with a view of the harbour.", "No.")
-PAIRS = (("When does it leave?", TEXTS[0]), (TEXTS[1], TEXTS[2]))
-
 
 def publish_padded(
     repository: ModelRepository, name: str, checkpoint: PaddedCheckpoint, progress: Progress
@@ -45,8 +41,7 @@ def publish_padded(
         file = draft.path / MODEL_FILE
         parity = check_padded_parity(checkpoint, file, progress, name, separator_id)
         fields = _fields(checkpoint, parity.max_abs_diff)
-        inputs = PAIRS if separator_id is not None else TEXTS
-        write_golden(draft.path / GOLDEN_FILE, golden_texts(draft.path, fields, inputs))
+        write_golden(draft.path / GOLDEN_FILE, golden_texts(draft.path, fields))
         published = draft.publish(fields)
     progress.say(f"{name}: no int8 variant: it is made of models of the packed layout only")
     progress.say(f"{name}: published version {published.manifest.version} to {published.path}")

@@ -11,10 +11,16 @@ GOLDEN_FILE = "golden.json"
 
 
 class Golden(BaseModel):
-    """A text as token ids, and the graph's row for it, [width] float32, by variant."""
+    """A text of ours, its token ids, and the graph's row for it, [width] float32, by variant.
+
+    text: the prompt included; of a pair the first. None in files that were written before it was.
+    second: the other text of a pair.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    text: str | None = None
+    second: str | None = None
     token_ids: tuple[int, ...] = Field(min_length=1)
     rows: dict[str, tuple[float, ...]]
 

@@ -3,7 +3,9 @@
 import base64
 import binascii
 import os
+import uuid
 from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
@@ -17,12 +19,14 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
-from service.errors import InvalidField, SignatureInvalid
-from service.store.files import write_synced
+from service.errors import InvalidField, ModelCorrupt, SignatureInvalid
+from service.store.files import read_plain, sync, write_synced
+from service.store.locks import LOCK_FILE, STAGING_PREFIX, locked
 from service.store.manifest import MANIFEST_FILE
-from service.store.repository import PublishedModel
+from service.store.published import MOST_MANIFEST_BYTES, PublishedModel
 
 SIGNATURE_FILE = "manifest.sig"
+MOST_SIGNATURE_BYTES = 1024
 
 
 def make_key(path: Path) -> Path:
@@ -55,10 +59,16 @@ def sign(model: PublishedModel, key_file: Path) -> None:
         raise InvalidField(f"{key_file} is no private key: {type(error).__name__}") from error
     if not isinstance(key, Ed25519PrivateKey):
         raise InvalidField(f"{key_file} is no Ed25519 key: make one with `encserve keygen`")
-    signature = base64.b64encode(key.sign(model.file(MANIFEST_FILE).read_bytes()))
-    beside = model.path.with_name(f".signing-{model.path.name}")
-    write_synced(beside, signature + b"\n")
-    beside.rename(model.file(SIGNATURE_FILE))
+    signature = base64.b64encode(key.sign(_manifest_bytes(model)))
+    folder = model.path.parent
+    beside = folder / f"{STAGING_PREFIX}{SIGNATURE_FILE}-{uuid.uuid4().hex}"
+    with locked(folder / LOCK_FILE):
+        try:
+            write_synced(beside, signature + b"\n")
+            beside.rename(model.file(SIGNATURE_FILE))
+        finally:
+            beside.unlink(missing_ok=True)
+        sync(model.path)
 
 
 def load_trusted(files: Sequence[Path]) -> list[Ed25519PublicKey]:
@@ -89,14 +99,25 @@ def check_signature(model: PublishedModel, trusted: Sequence[Ed25519PublicKey]) 
     """
     name = f"{model.manifest.name}@{model.manifest.version}"
     try:
-        signature = base64.b64decode(model.file(SIGNATURE_FILE).read_bytes(), validate=False)
+        written = read_plain(model.file(SIGNATURE_FILE), MOST_SIGNATURE_BYTES)
+        signature = base64.b64decode(written.strip(), validate=True)
     except FileNotFoundError:
         raise SignatureInvalid(f"{name} is not signed: `encserve sign {name} --key FILE`") from None
-    except (OSError, binascii.Error) as error:
-        raise SignatureInvalid(f"{name}: its signature cannot be read") from error
-    manifest = model.file(MANIFEST_FILE).read_bytes()
+    except (OSError, ModelCorrupt, binascii.Error) as error:
+        raise SignatureInvalid(
+            f"{name}: its signature ({SIGNATURE_FILE}) is not readable"
+        ) from error
+    manifest = _manifest_bytes(model)
     if not any(_signed_by(key, signature, manifest) for key in trusted):
         raise SignatureInvalid(f"{name} was not signed with a key of ENCSERVE_TRUSTED_KEYS")
+
+
+def _manifest_bytes(model: PublishedModel) -> bytes:
+    """The very bytes that `model.manifest` was read from."""
+    data = read_plain(model.file(MANIFEST_FILE), MOST_MANIFEST_BYTES)
+    if sha256(data).hexdigest() != model.manifest_sha256:
+        raise ModelCorrupt(f"{model.file(MANIFEST_FILE)} changed while it was read")
+    return data
 
 
 def _signed_by(key: Ed25519PublicKey, signature: bytes, data: bytes) -> bool:

@@ -16,7 +16,6 @@ from service.store.manifest import ManifestFields
 from service.store.repository import ModelRepository
 from tests.conftest import tiny_tokenizer
 from tests.integration.conftest import LiveServer, live_server
-from tests.integration.test_bad_artefacts import graph
 from tests.integration.test_live import ADMIN, KEY, admin, until
 
 WORDS = ("the", "a", "not", "good", "train", "leaves", "at", "nine", "food")
@@ -31,7 +30,9 @@ def publish_changed(store: Path, name: str, change: Callable[[ModelProto], objec
         for file in model.manifest.files:
             (draft.path / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(model.file(file), draft.path / file)
-        graph(change)(draft.path)
+        graph = onnx.load(draft.path / "model.onnx")
+        change(graph)
+        (draft.path / "model.onnx").write_bytes(graph.SerializeToString())
         fields = {field: getattr(model.manifest, field) for field in ManifestFields.model_fields}
         draft.publish(ManifestFields(**fields))
     repository.set_current(name, model.manifest.version)

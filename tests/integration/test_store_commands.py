@@ -135,7 +135,7 @@ def test_source_that_holds_no_version_publishes_nothing(
 def test_file_that_differs_at_the_source_publishes_nothing(store: Path, tmp_path: Path) -> None:
     source = tmp_path / "source"
     ways: list[tuple[Callable[[Path], object], str]] = [
-        (lambda path: path.write_bytes(path.read_bytes()[:-1]), "are stated"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-1]), "its manifest says"),
         (lambda path: path.write_bytes(path.read_bytes() + b"x"), "longer than"),
         (lambda path: path.write_bytes(path.read_bytes()[:-1] + b"x"), "digest"),
         (lambda path: path.unlink(), "missing at the source"),

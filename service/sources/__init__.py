@@ -1,0 +1,1 @@
+"""Published versions from elsewhere: a folder, a hub, a bucket, a web server."""

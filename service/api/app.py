@@ -22,6 +22,7 @@ from service.api import (
     tei_root,
     tei_tools,
 )
+from service.api.bulk_room import Rooms
 from service.api.errors import install_error_handlers
 from service.api.observe import ObserveRequests
 from service.feedback import Feedback
@@ -62,6 +63,7 @@ def create_app(settings: Settings, models: LiveModels, metrics: Metrics) -> Fast
     app.state.feedback = Feedback(settings.feedback_texts, settings.feedback_file, metrics)
     app.state.engines = models.engines
     app.state.metrics = metrics
+    app.state.bulk_rooms = Rooms(settings)
     app.add_middleware(ObserveRequests, metrics=metrics, on_request=models.note_request)
     install_error_handlers(app)
     # In this order a path is compared with the routes: those that are asked most come first.

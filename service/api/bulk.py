@@ -7,6 +7,7 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.api.bulk_room import Rooms
 from service.api.bulk_stream import Answering, BulkStream
 from service.api.classify import label_entries
 from service.api.headers import read_headers
@@ -60,12 +61,16 @@ async def bulk(query: Annotated[BulkQuery, Query()], request: Request) -> Respon
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type not in MEDIA_TYPES:
         raise UnsupportedMediaType(f"send the header 'Content-Type: {MEDIA_TYPES[0]}'")
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise UnsupportedMediaType("compressed bodies are not read: send the lines as they are")
     request.state.call = read_headers(request.headers)
     engines = engines_of(request)
     name = query.model
     engine = engines.for_task("embedding", None) if name is None else engines.get(name)
     engine = chosen(request, engine, by_version="@" in (name or ""))
-    return BulkStream(engine, _answering(engine, query), engines, settings_of(request))
+    rooms: Rooms = request.app.state.bulk_rooms
+    answering = _answering(engine, query)
+    return BulkStream(engine, answering, rooms.of(engine), engines, settings_of(request))
 
 
 def _answering(engine: Engine, query: BulkQuery) -> Answering:

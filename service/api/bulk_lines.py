@@ -10,7 +10,8 @@ from service.errors import BlankText, EncserveError, InvalidField, TextTooLong
 
 # What goes to the engine at once: enough for full batches, little enough to be fair.
 PORTION_LINES = 64
-PORTION_CHARS = 16_000
+PORTION_TOKENS = 16_000
+SPECIAL_TOKENS = 2
 
 
 @dataclass(slots=True)
@@ -24,6 +25,11 @@ class Line:
     text: str = field(repr=False)
     key: Any = None
     error: EncserveError | None = None
+
+    @property
+    def tokens(self) -> int:
+        """About how many at most, before it is tokenized: seldom more than characters."""
+        return 0 if self.error else len(self.text) + SPECIAL_TOKENS
 
 
 class LineSplitter:
@@ -98,15 +104,16 @@ def _fault(text: str) -> EncserveError | None:
     return None if text.strip() else BlankText("the text is empty or blank", param="input")
 
 
-def portions(lines: list[Line]) -> Iterator[list[Line]]:
-    """The lines in their order, as many at a time as the engine is given."""
+def portions(lines: list[Line], max_lines: int, max_tokens: int) -> Iterator[list[Line]]:
+    """The lines in their order, as many at a time as the engine is given: one, or what fits."""
+    max_lines, max_tokens = min(max_lines, PORTION_LINES), min(max_tokens, PORTION_TOKENS)
     portion: list[Line] = []
-    chars = 0
+    tokens = 0
     for line in lines:
-        if portion and (len(portion) == PORTION_LINES or chars + len(line.text) > PORTION_CHARS):
+        if portion and (len(portion) == max_lines or tokens + line.tokens > max_tokens):
             yield portion
-            portion, chars = [], 0
+            portion, tokens = [], 0
         portion.append(line)
-        chars += len(line.text)
+        tokens += line.tokens
     if portion:
         yield portion

@@ -10,6 +10,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from service.api.bulk_lines import Line, LineSplitter, portions
+from service.api.bulk_room import Room
+from service.api.connection import connection_of
 from service.api.headers import engine_headers
 from service.api.routing import error_entry
 from service.engine import Engine
@@ -31,6 +33,8 @@ PORTIONS_IN_FLIGHT = 4
 # How often a stream that waits looks whether the server wants to stop.
 LOOK_S = 0.25
 RETRY_S = 0.5
+# A caller that reads this much in time is not standing still.
+WRITE_BYTES = 64 * 1024
 
 
 class _Left(Exception):
@@ -47,12 +51,20 @@ class BulkStream(Response):
     media_type = "application/x-ndjson"
 
     def __init__(
-        self, engine: Engine, answering: Answering, engines: EngineRegistry, settings: Settings
+        self,
+        engine: Engine,
+        answering: Answering,
+        room: Room,
+        engines: EngineRegistry,
+        settings: Settings,
     ) -> None:
         super().__init__(headers=engine_headers(engine), media_type=self.media_type)
         del self.headers["content-length"]
         self._answering = answering
+        self._room = room
         self._engines = engines
+        self._max_lines = settings.max_texts_per_request
+        self._connection: asyncio.Transport | None = None
         self._idle_timeout_s = settings.bulk_idle_timeout_s
         self._splitter = LineSplitter(settings.max_bulk_line_bytes)
         # One part of the body waits here while another is being worked on.
@@ -63,6 +75,7 @@ class BulkStream(Response):
         self._tokens = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._connection = connection_of(scope)
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         work = asyncio.current_task()
         assert work
@@ -82,9 +95,12 @@ class BulkStream(Response):
             scope["state"]["outcome"] = "cancelled"
             if not left or work.uncancel():
                 raise
-        except TimeoutError:
-            # The caller does not read: there is nobody to tell.
+        except _Left:
             scope["state"]["outcome"] = "cancelled"
+            reader.remove_done_callback(leave)
+            reader.cancel()
+            if self._connection is not None:
+                await _until_gone(receive)
         finally:
             reader.remove_done_callback(leave)
             reader.cancel()
@@ -110,7 +126,7 @@ class BulkStream(Response):
         while part is not None and end is None:
             part, end = await self._next_part(send)
             lines = self._splitter.end() if part is None else self._splitter.feed(part)
-            for portion in portions(lines):
+            for portion in portions(lines, self._max_lines, self._room.portion_tokens):
                 while len(self._pending) >= PORTIONS_IN_FLIGHT:
                     await self._write_next(send)
                 self._pending.append(asyncio.create_task(self._answered(portion)))
@@ -149,7 +165,11 @@ class BulkStream(Response):
     async def _answered(self, portion: list[Line]) -> bytes:
         """The lines that answer `portion`, however long the queue is full."""
         sound: list[Input] = [line.text for line in portion if line.error is None]
-        entries, tokens = await self._asked(sound) if sound else ([], [])
+        entries: list[dict[str, object]] = []
+        tokens: list[int] = []
+        if sound:
+            async with self._room.hold(sum(line.tokens for line in portion)):
+                entries, tokens = await self._asked(sound)
         answers = iter(entries)
         written = [
             self._entry(line, next(answers) if line.error is None else None) for line in portion
@@ -189,8 +209,23 @@ class BulkStream(Response):
         await self._send(send, await self._pending.popleft())
 
     async def _send(self, send: Send, body: bytes) -> None:
-        async with asyncio.timeout(self._idle_timeout_s):
-            await send({"type": "http.response.body", "body": body, "more_body": True})
+        """Write in pieces, each within the time without progress.
+
+        Raises:
+            _Left: the caller is gone, or does not read and was cut off.
+        """
+        for start in range(0, len(body), WRITE_BYTES):
+            if self._connection is not None and self._connection.is_closing():
+                raise _Left
+            piece = body[start : start + WRITE_BYTES]
+            try:
+                async with asyncio.timeout(self._idle_timeout_s):
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+            except TimeoutError:
+                # Closing in order would wait for a reader, and keep the socket for ever.
+                if self._connection is not None:
+                    self._connection.abort()
+                raise _Left from None
 
     def _summary(self, end: EncserveError | None) -> bytes:
         summary: dict[str, object] = {
@@ -202,3 +237,9 @@ class BulkStream(Response):
         if end is not None:
             summary["error"] = {"code": end.code, "message": end.message, "param": None}
         return orjson.dumps(summary, option=orjson.OPT_APPEND_NEWLINE)
+
+
+async def _until_gone(receive: Receive) -> None:
+    """uvicorn takes an answer without an end for a fault until it sees the closed connection."""
+    while (await receive())["type"] != "http.disconnect":
+        pass

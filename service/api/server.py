@@ -17,6 +17,7 @@ from prometheus_client import (
 )
 
 from service.api.app import create_app
+from service.api.connection import ConnectionProtocol
 from service.live import LiveModels, load_models
 from service.metrics import Metrics
 from service.registry import EngineRegistry
@@ -45,7 +46,7 @@ def run_server(settings: Settings) -> None:
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http="httptools",
+        http=ConnectionProtocol,
         ws="none",
         log_config=None,
         log_level=settings.log_level,

@@ -19,6 +19,7 @@ import uvicorn
 from prometheus_client import CollectorRegistry
 
 from service.api.app import create_app
+from service.api.connection import ConnectionProtocol
 from service.api.examples import PATH_PARTS
 from service.live import load_models
 from service.metrics import Metrics
@@ -58,7 +59,11 @@ def live_server(store: Path, **settings: object) -> Iterator[LiveServer]:
     configured = load_settings(model_store=store, **{"probe": False} | settings)
     models = load_models(configured, metrics)
     config = uvicorn.Config(
-        create_app(configured, models, metrics), log_config=None, access_log=False, ws="none"
+        create_app(configured, models, metrics),
+        http=ConnectionProtocol,
+        log_config=None,
+        access_log=False,
+        ws="none",
     )
     server = uvicorn.Server(config)
     # With the protocol named: asyncio switches Nagle's algorithm off for such sockets only, and

@@ -1,14 +1,21 @@
 """Clients of OpenAI's and Cohere's embeddings against our server, unchanged."""
 
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import openai
 import pytest
+import tiktoken
 from langchain_openai import OpenAIEmbeddings
 from pydantic import SecretStr
 
-from tests.integration.conftest import LiveServer
+from service.offline.export import publish_embedding
+from service.offline.progress import Progress
+from service.store.repository import ModelRepository
+from tests.conftest import SENTENCES, only_fp32, tiny_checkpoint
+from tests.integration.conftest import LiveServer, live_server
 
 
 @pytest.fixture
@@ -70,10 +77,22 @@ def test_langchain_embeds_documents_and_queries(server: LiveServer) -> None:
     assert model.embed_query(texts[0]) == pytest.approx(vectors[0], abs=1e-6)
 
 
-def test_foreign_token_ids_name_langchains_setting(client: openai.OpenAI) -> None:
-    # langchain's default sends ids of OpenAI's tokenizer, which it downloads first.
-    with pytest.raises(openai.BadRequestError, match="check_embedding_ctx_length=False"):
-        client.embeddings.create(model="embedding", input=[[791, 5542], [19045]])
+def test_langchains_default_is_told_which_setting_to_change(
+    server: LiveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Its default sends ids of OpenAI's tokenizer, which it would download; any foreign ids will do.
+    foreign = tiktoken.Encoding(
+        "foreign",
+        pat_str=r"\S+|\s+",
+        mergeable_ranks={bytes([byte]): byte for byte in range(256)},
+        special_tokens={},
+    )
+    for name in ("encoding_for_model", "get_encoding"):
+        monkeypatch.setattr(tiktoken, name, lambda _: foreign)
+    model = langchain(server, check_embedding_ctx_length=True)
+    with pytest.raises(openai.BadRequestError, match="check_embedding_ctx_length=False") as refused:
+        model.embed_documents(["the train leaves at nine", "good food"])
+    assert (refused.value.code, refused.value.param) == ("token_ids_not_accepted", "input")
 
 
 def test_version_conflict_is_not_tried_again(server: LiveServer) -> None:
@@ -122,3 +141,31 @@ def test_cohere_truncate_names_the_end_that_is_cut(
             "/v1/embeddings", json={"input": body["texts"], "truncation_direction": cut}
         ).json()["data"][0]["embedding"]
         assert response.json()["embeddings"]["float"][0] == pytest.approx(own, abs=1e-6)
+
+
+def test_cohere_input_type_puts_the_models_prompt_of_that_kind_before_a_text(
+    tmp_path: Path, quiet: Progress
+) -> None:
+    prompts = {"query": "a query ", "passage": "a passage ", "classification": "a kind "}
+    checkpoint = replace(tiny_checkpoint(tmp_path), prompts=prompts)
+    store = tmp_path / "store"
+    publish_embedding(ModelRepository(store), "embedding", checkpoint, quiet, SENTENCES, only_fp32)
+    kinds = {
+        "search_query": "query",
+        "search_document": "passage",
+        "classification": "classification",
+        "clustering": None,
+    }
+    with live_server(store, cache_bytes=0) as server:
+        for input_type, prompt_name in kinds.items():
+            asked = {"texts": ["good food"], "input_type": input_type}
+            answer = server.client.post("/v2/embed", json=asked).json()
+            own = server.client.post(
+                "/v1/embeddings", json={"input": "good food", "prompt_name": prompt_name}
+            ).json()["data"][0]["embedding"]
+            assert answer["embeddings"]["float"][0] == pytest.approx(own, abs=1e-6)
+            alone = server.client.post("/v1/embeddings", json={"input": "good food"}).json()
+            differs = answer["embeddings"]["float"][0] != pytest.approx(
+                alone["data"][0]["embedding"], abs=1e-4
+            )
+            assert differs is (prompt_name is not None)

@@ -12,6 +12,7 @@ import numpy as np
 from service.answers import Answer, Computed
 from service.batching.batcher import Batcher
 from service.batching.workers import WorkerPool
+from service.drift import Drift
 from service.errors import (
     DeadlineExceeded,
     EncserveError,
@@ -60,6 +61,7 @@ class Engine:
         metrics: ModelMetrics,
         settings: Settings,
         token_batcher: Batcher[FloatArray] | None = None,
+        drift: Drift | None = None,
     ) -> None:
         self.manifest = manifest
         self.variant = variant
@@ -73,6 +75,7 @@ class Engine:
         self._settings = settings
         self.in_flight = 0
         self.on_answer: OnAnswer | None = None
+        self.drift = drift
 
     @property
     def name(self) -> str:
@@ -273,6 +276,8 @@ class Engine:
 
     def _counted(self, computed: Computed, rows: FloatArray) -> Answer:
         answer = computed.answer(rows)
+        if self.drift is not None and rows.shape[1] and not answer.errors:
+            self.drift.note([spans[0] for spans in computed.prepared.spans], rows)
         self._metrics.truncated_texts.inc(sum(answer.truncated))
         return answer
 

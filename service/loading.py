@@ -9,9 +9,10 @@ from service.batching.batcher import Batcher
 from service.batching.cache import Cache, RowCache
 from service.batching.runner import Run, WideRun
 from service.batching.workers import WorkerPool
+from service.drift import Drift
 from service.engine import Engine
 from service.errors import InvalidField, ModelCorrupt, ModelNotFound, SignatureInvalid
-from service.metrics import Metrics
+from service.metrics import Metrics, ModelMetrics
 from service.preparing import Preparer
 from service.probing import probe
 from service.registry import EngineRegistry
@@ -21,6 +22,7 @@ from service.runtime.session import ENCODERS, Encoder, TokenEncoder, open_sessio
 from service.runtime.tokenizer import Tokenizer
 from service.settings import Settings
 from service.store.manifest import TOKENIZER_FILE, Manifest
+from service.store.reference import REFERENCE_FILE, read_reference
 from service.store.repository import ModelRepository, PublishedModel
 from service.store.signing import check_signature, load_trusted
 from service.store.verification import Stamps, require_unchanged, verify
@@ -189,6 +191,7 @@ def load_engine(
         model_metrics,
         settings,
         batcher(tokens) if tokens else None,
+        _drift(plan.model, tokenizer, model_metrics),
     )
     # What was loaded is what was verified: nobody exchanged a file meanwhile.
     require_unchanged(plan.model, stamps)
@@ -251,6 +254,13 @@ def _tuned(model: PublishedModel, variant: str, settings: Settings) -> Shape:
     return tuned or Shape(
         workers=available_cpus(), threads=1, max_batch_tokens=DEFAULT_BATCH_TOKENS
     )
+
+
+def _drift(model: PublishedModel, tokenizer: Tokenizer, metrics: ModelMetrics) -> Drift | None:
+    """None for models that were made without a reference."""
+    if REFERENCE_FILE not in model.manifest.files:
+        return None
+    return Drift(read_reference(model.file(REFERENCE_FILE)), tokenizer.unknown_id, metrics)
 
 
 def _wide_run(plan: Plan, settings: Settings, tokenizer: Tokenizer) -> WideRun[FloatArray] | None:

@@ -107,6 +107,12 @@ class Metrics:
             ["model", "version", "confidence", "right"],
             registry=registry,
         )
+        self.drift = Gauge(
+            "encserve_drift_psi",
+            "Population stability index of the last texts against the model's own, by feature.",
+            ["model", "version", "feature"],
+            registry=registry,
+        )
         shadow = ["model", "version"]
         self.shadow_texts = Counter(
             "encserve_shadow_texts",
@@ -207,6 +213,10 @@ class ModelMetrics:
             self._metrics.rejected_requests.labels(model, version, reason)
         for label in labels:
             self._metrics.predictions.labels(model, version, label)
+
+    def drift(self, feature: str) -> Gauge:
+        """The gauge of one feature."""
+        return self._metrics.drift.labels(*self._labels, feature)
 
     def rejected(self, reason: str) -> None:
         """A request was refused with the error code `reason`, one of `REJECTIONS`."""

@@ -1,4 +1,4 @@
-"""`encserve serve` and what belongs to it: settings, openapi, tune."""
+"""`encserve serve` and what belongs to it: settings, openapi, tune, promote."""
 
 import os
 from typing import Annotated
@@ -126,3 +126,50 @@ def tune(
             row = (shape.workers, shape.threads, shape.max_batch_tokens, round(one.tokens_per_s))
             table.add_row(*map(str, row), "chosen" if one is best else "")
         Console().print(f"{name}, {chosen}:", table, f"kept in {path}", sep="\n")
+
+
+@app.command()
+def promote(
+    name: Annotated[str, typer.Argument(help="Model that has a shadow.")],
+    server: Annotated[str, typer.Option(help="Where it serves.")] = "http://127.0.0.1:8080",
+    min_texts: Annotated[int, typer.Option(min=1, help="So many must have been compared.")] = 100,
+    max_disagreement: Annotated[float, typer.Option(help="Share of other labels.")] = 0.02,
+    max_score_difference: Annotated[float, typer.Option(help="Mean, of scores.")] = 0.05,
+    min_cosine: Annotated[float, typer.Option(help="Mean, of vectors.")] = 0.98,
+    max_slowdown: Annotated[float, typer.Option(help="Times the time of what serves.")] = 1.5,
+) -> None:
+    """Let a running server serve its shadow version, if what was compared reaches the bar.
+
+    ENCSERVE_ADMIN_KEY is the server's.
+    """
+    import json
+    import urllib.error
+    import urllib.request
+
+    bar = {
+        "min_texts": min_texts,
+        "max_disagreement": max_disagreement,
+        "max_score_difference": max_score_difference,
+        "min_cosine": min_cosine,
+        "max_slowdown": max_slowdown,
+    }
+    if not server.startswith(("http://", "https://")):
+        raise typer.BadParameter("--server is a URL, such as http://127.0.0.1:8080")
+    asked = urllib.request.Request(
+        f"{server.rstrip('/')}/admin/models/{name}/promote",
+        data=json.dumps(bar).encode(),
+        headers={
+            "Authorization": f"Bearer {settings_of().admin_key.get_secret_value()}",
+            "Content-Type": "application/json",
+        },
+    )
+    try:
+        with urllib.request.urlopen(asked, timeout=120) as answer:
+            serves = json.load(answer)["serves"]
+    except urllib.error.HTTPError as error:
+        typer.echo(f"refused: {json.load(error)['error']['message']}", err=True)
+        raise typer.Exit(1) from None
+    except OSError as error:
+        typer.echo(f"no server at {server}: {type(error).__name__}", err=True)
+        raise typer.Exit(1) from None
+    typer.echo(f"{name}: version {serves} serves now")

@@ -24,6 +24,7 @@ from service.offline.parity import check_parity
 from service.offline.predict import golden_texts
 from service.offline.progress import Progress
 from service.offline.provenance import provenance_of
+from service.offline.reference import write_reference
 from service.offline.training.batches import packed_tensors
 from service.offline.variants import Judge, with_int8
 from service.runtime.outputs import ProblemType
@@ -125,6 +126,7 @@ def publish(
         )
         with progress.phase(f"{name}: golden texts", 1) as phase:
             write_golden(draft.path / GOLDEN_FILE, golden_texts(draft.path, fields))
+            write_reference(draft.path, fields, mixed)
             phase.advance()
         if report:
             report(draft.path / REPORT_FOLDER, fields)

@@ -77,6 +77,12 @@ class Tokenizer:
         return int(self._tokenizer.get_vocab_size())
 
     @property
+    def unknown_id(self) -> int | None:
+        """What stands for what the vocabulary lacks; None where any text has tokens."""
+        written = getattr(self._tokenizer.model, "unk_token", None)
+        return None if written is None else self._tokenizer.token_to_id(written)
+
+    @property
     def pair_separator_id(self) -> int:
         """The token that ends each text of a pair.
 

@@ -1,6 +1,8 @@
 """Two versions of a model compared while they serve: canary, shadow, promotion."""
 
+import os
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from service.offline.predict import Predictor
 from service.store.manifest import ManifestFields
 from service.store.repository import ModelRepository
 from tests.conftest import tiny_tokenizer
-from tests.integration.conftest import LiveServer, live_server
+from tests.integration.conftest import ENCSERVE, LiveServer, live_server
 from tests.integration.test_live import ADMIN, KEY, admin, until
 
 WORDS = ("the", "a", "not", "good", "train", "leaves", "at", "nine", "food")
@@ -171,9 +173,18 @@ def test_promotion_is_refused_below_the_bar_and_done_above_it(
     worse = admin(server, "sentiment/promote", max_slowdown=100)
     assert (worse.status_code, "labels differ" in worse.json()["error"]["message"]) == (400, True)
     assert ModelRepository(store).current("sentiment") == "1"
-    lenient = {"max_disagreement": 1, "max_score_difference": 1, "max_slowdown": 100}
-    done = admin(server, "sentiment/promote", **lenient)
-    assert done.json()["serves"] == "2"
+    command = [*ENCSERVE, "promote", "sentiment", "--server", server.url, "--max-slowdown", "100"]
+    environment = os.environ | {"ENCSERVE_ADMIN_KEY": KEY}
+
+    def promoted(*bar: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*command, *bar], env=environment, capture_output=True, text=True, timeout=60
+        )
+
+    refused = promoted()
+    assert (refused.returncode, "labels differ" in refused.stderr) == (1, True)
+    done = promoted("--max-disagreement", "1", "--max-score-difference", "1")
+    assert (done.returncode, done.stdout) == (0, "sentiment: version 2 serves now\n")
     assert ModelRepository(store).current("sentiment") == "2"
     told = server.client.post("/v1/sentiment", json={"input": "a"}).headers["x-model-version"]
     assert told == "2"

@@ -136,7 +136,9 @@ def test_variant_that_fails_leaves_no_file_behind(
     repository = ModelRepository(tmp_path / "store")
     model = publish_embedding(repository, "tiny", checkpoint, quiet, SENTENCES, only_fp32)
     assert list(model.manifest.variants) == ["fp32"]
-    assert sorted(model.manifest.files) == ["golden.json", "model.onnx", "tokenizer.json"]
+    assert sorted(model.manifest.files) == [
+        *("golden.json", "model.onnx", "reference.json", "tokenizer.json")
+    ]
 
 
 def test_slower_variant_is_not_published_however_good(

@@ -69,6 +69,10 @@ class EngineRegistry:
         """The engine that answers to a model's name alone."""
         return self._served.get(name)
 
+    def holds(self, engine: Engine) -> bool:
+        """The engine can still be found."""
+        return self._versions.get(_key(engine)) is engine
+
     def serve(self, engine: Engine) -> Engine | None:
         """Let `engine` answer to its name from now on; returns the one that did so before."""
         before = self._served.get(engine.name)

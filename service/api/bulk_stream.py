@@ -60,6 +60,7 @@ class BulkStream(Response):
     ) -> None:
         super().__init__(headers=engine_headers(engine), media_type=self.media_type)
         del self.headers["content-length"]
+        self._engine = engine
         self._answering = answering
         self._room = room
         self._engines = engines
@@ -143,9 +144,10 @@ class BulkStream(Response):
         getting = asyncio.create_task(self._parts.get())
         waited_s = 0.0
         try:
-            while not getting.done():
-                if self._engines.draining:
-                    return b"", ShuttingDown("the server is shutting down: send the rest again")
+            await asyncio.sleep(0)
+            while (stop := self._reason_to_stop()) is not None or not getting.done():
+                if stop is not None:
+                    return b"", stop
                 if waited_s >= self._idle_timeout_s:
                     return b"", BodyTooSlow(
                         f"no line came for {self._idle_timeout_s:g} s: send faster, or raise "
@@ -161,6 +163,15 @@ class BulkStream(Response):
             return getting.result(), None
         finally:
             getting.cancel()
+
+    def _reason_to_stop(self) -> EncserveError | None:
+        """Lines that were taken are still answered; the caller sends the rest again."""
+        if self._engines.draining:
+            return ShuttingDown("the server is shutting down: send the rest again")
+        if not self._engines.holds(self._engine):
+            # Going on with it would mix vectors of two versions.
+            return ShuttingDown("another version of the model serves now: send the rest again")
+        return None
 
     async def _answered(self, portion: list[Line]) -> bytes:
         """The lines that answer `portion`, however long the queue is full."""

@@ -17,6 +17,7 @@ import pytest
 from service.store.manifest import ManifestFields
 from service.store.repository import ModelRepository, PublishedModel
 from tests.integration.conftest import LiveServer, Process, live_server
+from tests.integration.test_bulk import stream
 
 KEY = "correct horse"
 ADMIN = {"Authorization": f"Bearer {KEY}"}
@@ -179,6 +180,18 @@ def test_requests_in_flight_are_answered_by_the_version_they_found(
     asking.join()
     assert (found[0].status_code, found[0].headers["x-model-version"]) == (200, "1")
     assert len(found[0].json()["data"]) == 2000
+
+
+def test_stream_of_lines_ends_with_its_version_and_says_so(server: LiveServer, store: Path) -> None:
+    publish_again(store)
+    with stream(server.url, "?dimensions=1") as client:
+        answers = client.lines()
+        client.send(b'"the food"\n')
+        assert "embedding" in next(answers)
+        assert admin(server, "embedding/current", version="2").status_code == 200
+        last = list(answers)[-1]
+    assert (last["lines"], last["failed"], last["error"]["code"]) == (1, 0, "shutting_down")
+    assert "another version" in last["error"]["message"]
 
 
 def test_version_that_is_not_whole_leaves_the_old_one_serving(

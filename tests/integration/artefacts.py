@@ -151,14 +151,20 @@ def listed(*damages: Damage) -> Damage:
     return damage
 
 
-def graph(edit: Callable[[onnx.ModelProto], object]) -> Damage:
+def edited(edit: Callable[[onnx.ModelProto], object]) -> Damage:
+    """The graph changed, and the manifest left as it is."""
+
     def damage(folder: Path) -> None:
         path = folder / "model.onnx"
         model = onnx.load(path)
         edit(model)
         path.write_bytes(model.SerializeToString())
 
-    return listed(damage)
+    return damage
+
+
+def graph(edit: Callable[[onnx.ModelProto], object]) -> Damage:
+    return listed(edited(edit))
 
 
 def weights(model: onnx.ModelProto) -> TensorProto:

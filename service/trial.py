@@ -216,6 +216,6 @@ def _answer(encoder: Encoder, texts: Sequence[Sequence[int]]) -> FloatArray:
         raise
     except Exception as error:  # onnxruntime's own classes share no public base
         raise ModelFailed(
-            f"it fails on {len(texts)} texts of at most {max(map(len, texts))} tokens: "
-            f"{type(error).__name__}; tokenizer and graph may not belong together"
+            f"it fails on a text of {max(map(len, texts))} tokens: {type(error).__name__}; "
+            "tokenizer and graph may not belong together"
         ) from error

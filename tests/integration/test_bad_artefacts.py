@@ -10,11 +10,12 @@ import pytest
 from onnx import TensorProto
 from prometheus_client import CollectorRegistry
 
+from service import loading
 from service.errors import StoreError
 from service.loading import load_engines
 from service.metrics import Metrics
 from service.settings import load_settings
-from service.store.repository import ModelRepository
+from service.store.repository import ModelRepository, PublishedModel
 from service.store.signing import make_key, sign
 from tests.integration import artefacts as make
 from tests.integration.artefacts import Damage
@@ -321,6 +322,17 @@ def test_trial_knows_nothing_of_the_servers_environment(
     # A child that took its parent's environment would not start with this one.
     monkeypatch.setenv("PYTHONHOME", "/nowhere")
     load(store, "embedding")
+
+
+def test_file_that_is_exchanged_between_hash_and_load_is_noticed(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exchange(model: PublishedModel, variant: str, **limits: object) -> None:
+        path = model.file("tokenizer.json")
+        path.write_bytes(path.read_bytes())
+
+    monkeypatch.setattr(loading, "probe", exchange)
+    check(refusal(store, "embedding"), CORRUPT, "tokenizer.json changed while it was loaded")
 
 
 def test_each_of_many_kinds_has_its_own_reason() -> None:

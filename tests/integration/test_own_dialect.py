@@ -375,7 +375,7 @@ def test_other_version_than_expected_answers_409_and_no_retry(
 def test_alias_that_means_nothing_ends_the_start(
     start_server: ServerFactory,
 ) -> None:
-    with pytest.raises(ValueError, match="alias=model"):
+    with pytest.raises(ValueError, match="name=meaning"):
         start_server(aliases="just-a-name")
     with pytest.raises(Exception, match="ENCSERVE_ALIASES"):
         start_server(aliases="other=nothing")

@@ -49,7 +49,7 @@ def publish(repository: ModelRepository, content: bytes) -> int:
 
 def publish_in_place(repository: ModelRepository, content: bytes) -> int:
     """What must be caught: a version that is written where readers look."""
-    version = str(len(repository.versions(NAME)) + 1)
+    version = str(max(map(int, repository.versions(NAME)), default=0) + 1)
     folder = repository.root / NAME / version
     folder.mkdir(parents=True)
     files = ("model.onnx", "tokenizer.json")
@@ -244,6 +244,9 @@ def main() -> None:
     modes: dict[str, Callable[[], None]] = {
         "chance": lambda: kill_by_chance(repository, options.times),
         "chance-in-place": lambda: kill_by_chance(repository, options.times, publish_in_place),
+        "in-place": lambda: die_at_each_step(
+            repository, lambda: publish_in_place(repository, b"new")
+        ),
         "publish": lambda: die_at_each_step(repository, lambda: publish(repository, b"next")),
         "collect": lambda: die_at_each_step(repository, lambda: repository.collect(NAME, KEPT)),
         "roll-back": lambda: die_at_each_step(repository, lambda: repository.roll_back(NAME)),

@@ -31,7 +31,7 @@ def test_publisher_that_is_killed_at_any_moment_leaves_the_store_whole(tmp_path:
 
 
 def test_publisher_that_writes_where_readers_look_is_caught(tmp_path: Path) -> None:
-    ended = dying("chance-in-place", tmp_path / "store", "200")
+    ended = dying("in-place", tmp_path / "store")
     assert ended.returncode == 1
     assert "service.errors" in ended.stderr
 

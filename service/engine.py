@@ -189,8 +189,8 @@ class Engine:
         """
         if self._token_batcher is None:
             raise WrongTask(
-                f"model {self.name!r} was published without vectors of tokens: publish it again "
-                "from its checkpoint",
+                f"model {self.name!r} has no vectors of tokens in its variant {self.variant}: "
+                "serve another (ENCSERVE_VARIANT), or publish it again from its checkpoint",
                 param="model",
             )
         if options.overflow == "windows" or options.partial:

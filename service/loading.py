@@ -180,7 +180,8 @@ def load_engine(
         )
 
     rows = cache.of_model(manifest.name, manifest.version, plan.variant) if cache else None
-    tokens = manifest.token_output and TokenEncoder(encoder, manifest.token_output)
+    token_output = manifest.token_output_of(plan.variant)
+    tokens = token_output and TokenEncoder(encoder, token_output)
     engine = Engine(
         manifest,
         plan.variant,

@@ -108,6 +108,7 @@ def publish(
     record = training or _UNTRAINED
     segments_by = _segments_by(model, record)
     mixed = random.Random(0).sample(sentences, len(sentences))
+    held_out = _sample(mixed[1::2])
     with repository.draft(name) as draft:
         with progress.phase(f"{name}: export", 1) as phase:
             export_onnx(model, draft.path / MODEL_FILE, segments=segments_by is not None)
@@ -120,7 +121,8 @@ def publish(
             _fields(model, checkpoint, record, parity.max_abs_diff),
             draft.path,
             _sample(mixed[::2]),
-            judge or _judge(model, record, _sample(mixed[1::2])),
+            held_out,
+            judge or _judge(model, record, held_out),
             progress,
             name,
         )

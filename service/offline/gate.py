@@ -4,7 +4,7 @@ Without a file the two variants are compared with each other on sentences; with 
 compared with what people said: scored pairs for embeddings, labelled texts for classifiers.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,8 @@ from service.runtime.outputs import ProblemType
 FloatArray = npt.NDArray[np.float32]
 # Texts or pairs -> embeddings or logits, [n, width] in their order.
 Encode = Callable[[Sequence[Input]], FloatArray]
+# Texts -> their tokens' vectors, [tokens of the text, d] each.
+EncodeTokens = Callable[[Sequence[Input]], Iterable[FloatArray]]
 
 LEAST_MEAN_COSINE = 0.98
 LEAST_SIMILARITY_SPEARMAN = 0.99
@@ -75,6 +77,18 @@ def compare_labels(
     return _verdict(
         {"label_agreement": agreement, "mean_cosine": cosine},
         {"label_agreement": LEAST_LABEL_AGREEMENT, "mean_cosine": LEAST_MEAN_COSINE},
+    )
+
+
+def compare_tokens(fp32: EncodeTokens, int8: EncodeTokens, texts: Sequence[Input]) -> Verdict:
+    """Mean cosine of the two vectors of a token, over all tokens of the texts."""
+    cosines = [
+        (_unit(ours) * _unit(theirs)).sum(axis=1)
+        for ours, theirs in zip(fp32(texts), int8(texts), strict=True)
+    ]
+    return _verdict(
+        {"token_mean_cosine": float(np.concatenate(cosines).mean())},
+        {"token_mean_cosine": LEAST_MEAN_COSINE},
     )
 
 

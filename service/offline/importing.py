@@ -10,16 +10,17 @@ import numpy.typing as npt
 import onnx
 
 from service.errors import CheckpointInvalid, EncserveError
+from service.offline.heads import TOKEN_OUTPUT
 from service.offline.label_files import ClassifierUse
 from service.offline.onnx_graph import GraphEnd
-from service.offline.parity import random_ids
+from service.offline.parity import Run, all_tokens, random_ids
 from service.offline.predict import golden_texts
 from service.offline.progress import Progress
 from service.offline.provenance import provenance_of
 from service.offline.ready_made import MODEL_FILE, ReadyMade, read_ready_made
 from service.offline.sentence_files import EmbeddingUse
 from service.runtime.padding import pad
-from service.runtime.session import PaddedEncoder, open_session
+from service.runtime.session import PaddedEncoder, TokenEncoder, open_session
 from service.store.files import sha256_of
 from service.store.golden import GOLDEN_FILE, write_golden
 from service.store.manifest import TOKENIZER_FILE, ManifestFields, Variant
@@ -81,23 +82,25 @@ def import_folder(
     return published
 
 
-def _answers(ready: ReadyMade) -> FloatArray:
-    """What the graph as it is answers to two texts, for its shape and size."""
+def _answers(ready: ReadyMade) -> dict[str, FloatArray]:
+    """What the graph as it is answers to two texts, by output, for shapes and sizes."""
     session = open_session(ready.model_file)
     arrays = pad(_texts(ready, (2, 9)), ready.separator_id)
+    names = [ready.output, *([ready.token_output] if ready.token_output else [])]
     try:
-        (answers,) = session.run([ready.output], {name: arrays[name] for name in ready.inputs})
+        answers = session.run(names, {name: arrays[name] for name in ready.inputs})
     except Exception as error:  # onnxruntime's own classes share no public base
         raise _failure(9, error) from error
-    rows: FloatArray = answers
-    return rows
+    return dict(zip(names, answers, strict=True))
 
 
-def _finish(ready: ReadyMade, answers: FloatArray) -> dict[str, Any]:
+def _finish(ready: ReadyMade, by_output: dict[str, FloatArray]) -> dict[str, Any]:
     """Complete the graph to one row a text; returns what a manifest says of it."""
     end = GraphEnd(ready.model, ready.output)
+    answers = by_output[ready.output]
     if not isinstance(ready.use, ClassifierUse):
-        return _finish_embedding(end, ready.use, answers)
+        tokens = _keep_tokens(end, ready, by_output)
+        return _finish_embedding(end, ready.use, answers) | {"token_output": tokens}
     labels = len(ready.use.labels)
     if answers.shape[1:] != (labels,):
         raise CheckpointInvalid(
@@ -105,6 +108,14 @@ def _finish(ready: ReadyMade, answers: FloatArray) -> dict[str, Any]:
             "labels: name each logit in id2label"
         )
     return ready.use.fields() | {"output": end.finish("logits", labels), "width": labels}
+
+
+def _keep_tokens(end: GraphEnd, ready: ReadyMade, by_output: dict[str, FloatArray]) -> str | None:
+    """The output of vectors of tokens: what is to be pooled, or what the graph has beside that."""
+    for output in (ready.output, ready.token_output):
+        if output is not None and by_output[output].ndim == 3:
+            return end.keep(output, TOKEN_OUTPUT, by_output[output].shape[-1])
+    return None
 
 
 def _finish_embedding(end: GraphEnd, use: EmbeddingUse, answers: FloatArray) -> dict[str, Any]:
@@ -134,11 +145,16 @@ def _try_out(file: Path, ready: ReadyMade, fields: dict[str, Any]) -> float:
     """
     session = open_session(file)
     encoder = PaddedEncoder(session, fields["output"], fields["width"], ready.separator_id)
+    runs: list[Run] = [encoder]
+    if fields.get("token_output"):
+        runs.append(all_tokens(TokenEncoder(encoder, fields["token_output"])))
     lengths = [min(length, ready.max_tokens) for length in _TRIED_TOKENS]
     texts = _texts(ready, lengths)
     try:
-        alone = np.concatenate([encoder([text]) for text in texts])
-        worst = float(np.abs(encoder(texts) - alone).max())
+        worst = max(
+            float(np.abs(run(texts) - np.concatenate([run([text]) for text in texts])).max())
+            for run in runs
+        )
     except Exception as error:  # onnxruntime's own classes share no public base
         raise _failure(max(lengths), error) from error
     if not worst <= MAX_ABS_DIFF:

@@ -7,7 +7,15 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import (
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    TensorProto,
+    ValueInfoProto,
+    helper,
+    numpy_helper,
+)
 
 from service.errors import CheckpointInvalid
 from service.offline.heads import Activation, Pooling, Projection
@@ -23,7 +31,8 @@ class GraphEnd:
     """The end of a graph, to which steps are added: each reads what the last one made.
 
     Args:
-        model: changed in place. output: the output to go on from; others are dropped.
+        model: changed in place. output: the output to go on from; others are dropped, but for
+            those that are kept.
     """
 
     def __init__(self, model: ModelProto, output: str) -> None:
@@ -32,10 +41,17 @@ class GraphEnd:
             entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")
         )
         self._names = set(_names(model.graph))
-        self._end = output
-        found = {entry.name: entry for entry in model.graph.output}[output]
-        if found.type.tensor_type.elem_type != TensorProto.FLOAT:
-            self._end = self._add("Cast", [output], to=TensorProto.FLOAT)
+        self._end = self._float(output)
+        self._kept: list[ValueInfoProto] = []
+
+    def keep(self, output: str, name: str, width: int) -> str:
+        """Leave an output of vectors of tokens, [texts, longest, width] float32, in the graph.
+
+        Returns its name: `name`, unless the graph uses that for something else.
+        """
+        made = self._named(self._float(output), name)
+        self._kept.append(_output(made, "texts", "longest", width))
+        return made
 
     def pool(self, pooling: Pooling) -> None:
         """[texts, longest, d] -> [texts, d]: the mean over the mask, or the first token."""
@@ -71,18 +87,27 @@ class GraphEnd:
         self._end = self._add("Div", [self._end, self._add("Max", [norm, least])])
 
     def finish(self, name: str, width: int) -> str:
-        """Make what the last step made the graph's one output, [texts, width] float32.
+        """Make what the last step made the graph's first output, [texts, width] float32.
 
         Returns its name: `name`, unless the graph uses that for something else.
         """
-        if name not in self._names:
-            self._graph.node.append(helper.make_node("Identity", [self._end], [name]))
-            self._end = name
+        made = self._named(self._end, name)
         del self._graph.output[:]
-        self._graph.output.append(
-            helper.make_tensor_value_info(self._end, TensorProto.FLOAT, ["texts", width])
-        )
-        return self._end
+        self._graph.output.extend([_output(made, "texts", width), *self._kept])
+        return made
+
+    def _float(self, output: str) -> str:
+        found = {entry.name: entry for entry in self._graph.output}[output]
+        if found.type.tensor_type.elem_type == TensorProto.FLOAT:
+            return output
+        return self._add("Cast", [output], to=TensorProto.FLOAT)
+
+    def _named(self, made: str, name: str) -> str:
+        if name in self._names:
+            return made
+        self._names.add(name)
+        self._graph.node.append(helper.make_node("Identity", [made], [name]))
+        return name
 
     def _add(self, operator: str, inputs: Sequence[str], **attributes: int) -> str:
         if self._opset < LEAST_OPSET:
@@ -110,6 +135,10 @@ class GraphEnd:
         )
         self._names.add(made)
         return made
+
+
+def _output(name: str, *dims: str | int) -> ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, dims)
 
 
 def tensors_of(graph: GraphProto) -> Iterator[TensorProto]:

@@ -3,15 +3,16 @@
 The folder may be a published version or a draft that is about to become one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from service.errors import ModelCorrupt
 from service.offline.data import Input
 from service.runtime.outputs import label_scores, unit_length
-from service.runtime.session import ENCODERS, open_session
+from service.runtime.session import ENCODERS, TokenEncoder, open_session
 from service.runtime.tokenizer import Tokenized, Tokenizer
 from service.store.golden import Golden
 from service.store.manifest import TOKENIZER_FILE, ManifestFields
@@ -65,6 +66,18 @@ class Predictor:
         rows = np.concatenate([self.encoder([tokens[index] for index in run]) for run in runs])
         in_order: FloatArray = rows[np.argsort(order)]
         return unit_length(in_order) if self.fields.normalized else in_order
+
+    def token_rows(self, inputs: Sequence[Input]) -> Iterator[FloatArray]:
+        """The vectors of each input's tokens, [tokens of the input, d]; one input at a time.
+
+        Raises:
+            ModelCorrupt: the model has none.
+        """
+        if self.fields.token_output is None:
+            raise ModelCorrupt("the model has no vectors of tokens")
+        encoder = TokenEncoder(self.encoder, self.fields.token_output)
+        for entry in self.tokenize(inputs):
+            yield from encoder([entry.token_ids])
 
     def scores(self, inputs: Sequence[Input]) -> FloatArray:
         """What callers of a classifier are given, [n, labels]: probabilities, or numbers."""

@@ -32,7 +32,8 @@ from service.runtime.padding import PADDED_INPUTS
 MODEL_FILE = "model.onnx"
 _USUAL_PLACES = (MODEL_FILE, f"onnx/{MODEL_FILE}")
 # Of several outputs: vectors that are pooled already come first.
-_EMBEDDINGS = ("sentence_embedding", "embedding", "last_hidden_state", "token_embeddings")
+_TOKENS = ("last_hidden_state", "token_embeddings")
+_EMBEDDINGS = ("sentence_embedding", "embedding", *_TOKENS)
 # Families that count positions from the padding id have no room for the ones up to it.
 _COUNT_FROM_PADDING = ("roberta", "xlm-roberta", "camembert", "mpnet")
 
@@ -42,6 +43,7 @@ class ReadyMade:
     """The folder's files, read and found fit.
 
     model: the graph of `model_file`. inputs, output: what of the graph is used.
+    token_output: where the graph says that its vectors of tokens are; of embeddings.
     separator_id: ends the first text of a pair; None for a model of single texts.
     """
 
@@ -50,6 +52,7 @@ class ReadyMade:
     model: ModelProto
     inputs: tuple[str, ...]
     output: str
+    token_output: str | None
     tokenizer_file: Path
     vocabulary_size: int
     use: EmbeddingUse | ClassifierUse
@@ -77,6 +80,7 @@ def read_ready_made(
         model=model,
         inputs=inputs,
         output=_output(model, classifies=classifies),
+        token_output=None if classifies else _token_output(model),
         tokenizer_file=tokenizer_file,
         vocabulary_size=int(config["vocab_size"]),
         use=use,
@@ -148,6 +152,11 @@ def _output(model: ModelProto, *, classifies: bool) -> str:
         f"the graph's outputs are {sorted(names)}, none of them {' or '.join(wanted)}: export it "
         "for feature extraction, or for sequence classification"
     )
+
+
+def _token_output(model: ModelProto) -> str | None:
+    names = {entry.name for entry in model.graph.output}
+    return next((name for name in _TOKENS if name in names), None)
 
 
 def _positions(config: Mapping[str, Any]) -> int | None:

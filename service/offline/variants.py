@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from service.offline.data import Input
-from service.offline.gate import Encode, Verdict
+from service.offline.gate import Encode, Verdict, compare_tokens
 from service.offline.predict import Predictor
 from service.offline.progress import Progress
 from service.offline.quantize import quantize
@@ -16,6 +16,7 @@ INT8_FILE = "model.int8.onnx"
 SPEED_S = 0.5
 SPEED_ROUNDS = 3
 SPEED_BATCH_TOKENS = 128
+TOKEN_TEXTS = 64
 
 Judge = Callable[[Encode, Encode], Verdict]
 
@@ -24,6 +25,7 @@ def with_int8(
     fields: ManifestFields,
     folder: Path,
     calibration: Sequence[Input],
+    held_out: Sequence[Input],
     judge: Judge,
     progress: Progress,
     name: str,
@@ -33,6 +35,8 @@ def with_int8(
     Args:
         folder: holds the fp32 file; the int8 file is written beside it, or removed again.
         calibration: texts or pairs like those to be served.
+        held_out: others; on the first of them vectors of tokens are compared, if the model has any.
+            Where these miss their bar, int8 is published all the same, and answers none.
     """
     int8 = Variant(file=INT8_FILE)
     both = fields.model_copy(update={"variants": {**fields.variants, "int8": int8}})
@@ -45,6 +49,7 @@ def with_int8(
         phase.advance("quantised")
         predictors = {"fp32": reader, "int8": Predictor(folder, both, "int8")}
         verdict = judge(predictors["fp32"].rows, predictors["int8"].rows)
+        tokens = _judge_tokens(fields, predictors, held_out[:TOKEN_TEXTS])
         phase.advance("compared")
         encoders = {both.variants[key].file: made.encoder for key, made in predictors.items()}
         speeds = _speeds(encoders, texts)
@@ -53,16 +58,30 @@ def with_int8(
         key: variant.model_copy(update={"tokens_per_s": speeds[variant.file]})
         for key, variant in both.variants.items()
     }
-    timed["int8"] = timed["int8"].model_copy(update={"quality": verdict.quality})
+    quality = verdict.quality | tokens.quality
+    timed["int8"] = timed["int8"].model_copy(
+        update={"quality": quality, "answers_tokens": tokens.admitted}
+    )
     ratio = speeds[INT8_FILE] / speeds[fp32_file]
-    measured = ", ".join(f"{key} {value:.4f}" for key, value in verdict.quality.items())
+    measured = ", ".join(f"{key} {value:.4f}" for key, value in quality.items())
     progress.say(f"{name}: int8 is {ratio:.2f} times as fast as fp32; {measured}")
     if not verdict.admitted or ratio <= 1:
         reason = "; ".join(verdict.missed) or "it is not faster"
         progress.say(f"{name}: int8 is not published: {reason}")
         (folder / INT8_FILE).unlink()
         return fields.model_copy(update={"variants": {"fp32": timed["fp32"]}})
+    if not tokens.admitted:
+        reason = "; ".join(tokens.missed)
+        progress.say(f"{name}: int8 answers no vectors of tokens, fp32 does: {reason}")
     return both.model_copy(update={"variants": timed, "default_variant": "int8"})
+
+
+def _judge_tokens(
+    fields: ManifestFields, predictors: Mapping[str, Predictor], texts: Sequence[Input]
+) -> Verdict:
+    if fields.token_output is None:
+        return Verdict({}, ())
+    return compare_tokens(predictors["fp32"].token_rows, predictors["int8"].token_rows, texts)
 
 
 def _speeds(encoders: Mapping[str, Encoder], texts: Sequence[Sequence[int]]) -> dict[str, float]:

@@ -40,12 +40,15 @@ class Variant(_Frozen):
     parity_max_abs_diff: against the PyTorch module; None for a variant that is not to be equal.
     quality: against fp32, by measure; empty for fp32 itself.
     tokens_per_s: on one core of the machine that made it, in runs of 128 tokens.
+    answers_tokens: its vectors of tokens are good enough to be served, if the model has any; where
+        not, `quality` says by how much they miss the bar.
     """
 
     file: FileName
     parity_max_abs_diff: float | None = Field(None, ge=0)
     quality: dict[str, float] = {}
     tokens_per_s: float | None = Field(None, gt=0)
+    answers_tokens: bool = True
 
 
 class Threshold(_Frozen):
@@ -131,6 +134,10 @@ class ManifestFields(_Frozen):
         """What is put before each text; empty where no prompt is the default."""
         return "" if self.default_prompt is None else self.prompts[self.default_prompt]
 
+    def token_output_of(self, variant: str) -> str | None:
+        """The output of one vector a token, where this variant's may be served."""
+        return self.token_output if self.variants[variant].answers_tokens else None
+
     @model_validator(mode="after")
     def _agree(self) -> Self:
         if self.default_variant not in self.variants:
@@ -142,6 +149,10 @@ class ManifestFields(_Frozen):
             raise ValueError("an embedding model has no labels")
         if self.default_prompt is not None and self.default_prompt not in self.prompts:
             raise ValueError(f"default_prompt {self.default_prompt!r} is not among the prompts")
+        if self.token_output is not None and self.task != "embedding":
+            raise ValueError("token_output is of embedding models, and this one classifies")
+        if self.token_output is not None and self.token_output == self.output:
+            raise ValueError(f"output and token_output are both {self.output!r}")
         return self
 
 

@@ -13,6 +13,7 @@ import tokenizers
 from service.errors import EncserveError, ModelCorrupt, ModelFailed
 from service.runtime.graph_file import ELEMENT_TYPES, FLOAT, INT64, GraphFile, Port, read_graph
 from service.runtime.outputs import FloatArray
+from service.runtime.packing import LEADING_INPUT
 from service.runtime.session import ENCODERS, Encoder, TokenEncoder, open_session
 from service.runtime.tokenizer import Tokenizer
 from service.store.golden import GOLDEN_FILE, Golden, read_golden
@@ -99,7 +100,8 @@ def check_ports(graph: GraphFile, manifest: Manifest) -> None:
         _require(port, "input", INT64, 2 if padded or port.name == "pad_index" else 1)
     _require(_output(graph, manifest.output), "output", FLOAT, 2)
     if manifest.token_output is not None:
-        _require(_output(graph, manifest.token_output), "output", FLOAT, 3 if padded else 2)
+        by_text = padded or LEADING_INPUT in graph.weights
+        _require(_output(graph, manifest.token_output), "output", FLOAT, 3 if by_text else 2)
     dims = _output(graph, manifest.output).dims
     if dims and dims[-1] not in (None, manifest.width):
         of = f"{len(manifest.labels)} labels" if manifest.labels else f"width {manifest.width}"

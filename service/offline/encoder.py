@@ -74,11 +74,13 @@ class SelfAttention(nn.Module):
         block = self._attend(queries, hidden, pad_index, padding_bias)
         return self.output(block.flatten(0, 1)[unpad_index])  # type: ignore[no-any-return]  # nn.Module call
 
-    def first(self, hidden: Tensor, pad_index: Tensor, padding_bias: Tensor) -> Tensor:
-        """The same for the first token of each text only: [t, d] -> [n, d]."""
-        queries = self.query(hidden[pad_index[:, 0]])[:, None]  # [n, 1, d]
+    def leading(
+        self, rows: Tensor, hidden: Tensor, pad_index: Tensor, padding_bias: Tensor
+    ) -> Tensor:
+        """The same for the first q tokens of each text only, `rows`: [n * q, d] -> [n * q, d]."""
+        queries = self.query(rows).view(pad_index.shape[0], -1, rows.shape[-1])  # [n, q, d]
         block = self._attend(queries, hidden, pad_index, padding_bias)
-        return self.output(block[:, 0])  # type: ignore[no-any-return]  # nn.Module call
+        return self.output(block.flatten(0, 1))  # type: ignore[no-any-return]  # nn.Module call
 
     def _attend(
         self, queries: Tensor, hidden: Tensor, pad_index: Tensor, padding_bias: Tensor
@@ -124,10 +126,13 @@ class Block(nn.Module):
     ) -> Tensor:
         return self._add(hidden, self.attention(hidden, pad_index, unpad_index, padding_bias))
 
-    def first(self, hidden: Tensor, pad_index: Tensor, padding_bias: Tensor) -> Tensor:
-        """The block's result for the first token of each text only, [t, d] -> [n, d]."""
-        attended = self.attention.first(hidden, pad_index, padding_bias)
-        return self._add(hidden[pad_index[:, 0]], attended)
+    def leading(
+        self, hidden: Tensor, index: Tensor, pad_index: Tensor, padding_bias: Tensor
+    ) -> Tensor:
+        """The block's result for the rows of `index` [n, q] only: [t, d] -> [n, q, d]."""
+        rows = hidden[index.flatten()]
+        attended = self.attention.leading(rows, hidden, pad_index, padding_bias)
+        return self._add(rows, attended).view(*index.shape, rows.shape[-1])
 
     def _add(self, hidden: Tensor, attended: Tensor) -> Tensor:
         hidden = self.attention_norm(hidden + self.dropout(attended))
@@ -160,23 +165,31 @@ class Encoder(nn.Module):
             hidden = block(hidden, pad_index, unpad_index, padding_bias)
         return hidden
 
-    def first(
+    def leading(
         self,
         input_ids: Tensor,
         position_ids: Tensor,
         pad_index: Tensor,
         unpad_index: Tensor,
         token_type_ids: Tensor | None = None,
+        *,
+        tokens: int | Tensor = 1,
     ) -> Tensor:
-        """The vector of each text's first token, [n, d]: row `pad_index[:, 0]` of `forward`.
+        """The vectors of each text's first q tokens, [n, q, d]: some rows of `forward`.
 
-        The last block computes those rows only; the others it would compute nobody reads.
+        The last block computes those rows only; the others it would compute nobody reads. Behind
+        the end of a text stands what nobody may read.
+
+        Args:
+            tokens: q, at most the longest text's are computed; int64 without dimensions.
         """
         hidden, padding_bias = self._embed(input_ids, position_ids, pad_index, token_type_ids)
         *most, last = self.blocks
         for block in most:
             hidden = block(hidden, pad_index, unpad_index, padding_bias)
-        return last.first(hidden, pad_index, padding_bias)  # type: ignore[no-any-return,operator]  # nn.Module
+        # Padding takes any row.
+        index = pad_index[:, :tokens] % input_ids.shape[0]
+        return last.leading(hidden, index, pad_index, padding_bias)  # type: ignore[no-any-return,operator]  # nn.Module
 
     def _embed(
         self,

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,11 +16,13 @@ from service.offline.data import Input
 from service.offline.gate import compare_embeddings, compare_labels
 from service.offline.heads import (
     TOKEN_OUTPUT,
+    EmbeddingGraph,
     EmbeddingModel,
     TaskModel,
     graph_of,
     output_names,
 )
+from service.offline.onnx_graph import give_default
 from service.offline.parity import check_parity
 from service.offline.predict import golden_texts
 from service.offline.progress import Progress
@@ -28,7 +31,7 @@ from service.offline.reference import write_reference
 from service.offline.training.batches import packed_tensors
 from service.offline.variants import Judge, with_int8
 from service.runtime.outputs import ProblemType
-from service.runtime.packing import PACKED_INPUTS, PACKED_PAIR_INPUTS
+from service.runtime.packing import LEADING_INPUT, PACKED_INPUTS, PACKED_PAIR_INPUTS
 from service.store.golden import GOLDEN_FILE, write_golden
 from service.store.manifest import TOKENIZER_FILE, Calibration, ManifestFields, Variant
 from service.store.repository import ModelRepository, PublishedModel
@@ -146,13 +149,18 @@ def export_onnx(model: TaskModel, path: Path, *, segments: bool = False) -> None
     Args:
         segments: the graph asks for `token_type_ids`, too.
     """
-    sample = packed_tensors([[1, 2, 3], [4, 5, 2, 7, 8]], 2 if segments else None)
+    sample: tuple[Any, ...] = packed_tensors([[1, 2, 3], [4, 5, 2, 7, 8]], 2 if segments else None)
     inputs = PACKED_PAIR_INPUTS if segments else PACKED_INPUTS
     axes = {name: {0: "tokens"} for name in inputs}
     axes["pad_index"] = {0: "texts", 1: "longest"}
     graph = graph_of(model)
     outputs = output_names(graph)
     axes |= {name: {0: "tokens" if name == TOKEN_OUTPUT else "texts"} for name in outputs}
+    spares = isinstance(graph, EmbeddingGraph) and graph.spares_tokens
+    if spares:
+        sample = (*sample, {LEADING_INPUT: torch.tensor(2)})
+        inputs = (*inputs, LEADING_INPUT)
+        axes[TOKEN_OUTPUT] = {0: "texts", 1: "leading"}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         torch.onnx.export(
@@ -165,6 +173,8 @@ def export_onnx(model: TaskModel, path: Path, *, segments: bool = False) -> None
             opset_version=OPSET,
             dynamo=False,
         )
+    if spares:
+        give_default(path, LEADING_INPUT, 1)
 
 
 def _segments_by(model: TaskModel, record: TrainingRecord) -> int | None:

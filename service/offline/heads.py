@@ -37,11 +37,17 @@ def pooled(
     token_type_ids: Tensor | None = None,
 ) -> Tensor:
     """One vector a text, [n, d]: the mean of its tokens' vectors, or its first token's."""
-    # Of a single block, `first` would leave an input of the exported graph without use.
-    if pooling == "cls" and encoder.config.layers > 1:
-        return encoder.first(input_ids, position_ids, pad_index, unpad_index, token_type_ids)
-    hidden: Tensor = encoder(input_ids, position_ids, pad_index, unpad_index, token_type_ids)
+    arrays = (input_ids, position_ids, pad_index, unpad_index, token_type_ids)
+    if spares_tokens(encoder, pooling):
+        return encoder.leading(*arrays)[:, 0]
+    hidden: Tensor = encoder(*arrays)
     return pool(hidden, pooling, pad_index)
+
+
+def spares_tokens(encoder: Encoder, pooling: Pooling) -> bool:
+    """True where the last block computes no more than the first token of each text."""
+    # Of a single block, that would leave an input of the exported graph without use.
+    return pooling == "cls" and encoder.config.layers > 1
 
 
 def pool(hidden: Tensor, pooling: Pooling, pad_index: Tensor) -> Tensor:
@@ -119,6 +125,9 @@ class EmbeddingGraph(nn.Module):
     """What is exported of an embedding model: its vectors before they are scaled, and its tokens'.
 
     The server scales, as some callers want the vectors as they were pooled.
+
+    Where pooling spares the last block all tokens but the first, the graph has a further input,
+    `leading_tokens`: how many of each text are computed, 1 unless it is given.
     """
 
     def __init__(self, model: EmbeddingModel) -> None:
@@ -130,13 +139,12 @@ class EmbeddingGraph(nn.Module):
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """Names of what `forward` returns.
+        """Names of what `forward` returns."""
+        return (self.output_name, TOKEN_OUTPUT)
 
-        A model pooled by its first token has no vectors of the others: its last block computes
-        that token alone.
-        """
-        pools_all = self.pooling == "mean" or self.encoder.config.layers == 1
-        return (self.output_name, TOKEN_OUTPUT) if pools_all else (self.output_name,)
+    @property
+    def spares_tokens(self) -> bool:
+        return spares_tokens(self.encoder, self.pooling)
 
     def forward(
         self,
@@ -145,11 +153,13 @@ class EmbeddingGraph(nn.Module):
         pad_index: Tensor,
         unpad_index: Tensor,
         token_type_ids: Tensor | None = None,
-    ) -> tuple[Tensor, ...]:
-        """[n, width], and [t, d] if `outputs` says so."""
+        leading_tokens: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """[n, width], and [t, d]; with `leading_tokens` the vectors of that many, [n, q, d]."""
         arrays = (input_ids, position_ids, pad_index, unpad_index, token_type_ids)
-        if TOKEN_OUTPUT not in self.outputs:
-            return (project(self.projection, pooled(self.encoder, self.pooling, *arrays)),)
+        if leading_tokens is not None:
+            block = self.encoder.leading(*arrays, tokens=leading_tokens)
+            return project(self.projection, block[:, 0]), block
         hidden: Tensor = self.encoder(*arrays)
         return project(self.projection, pool(hidden, self.pooling, pad_index)), hidden
 

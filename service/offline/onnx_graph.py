@@ -4,9 +4,11 @@ Written for opset 13 and later, where the axes of `Unsqueeze` and `ReduceSum` ar
 """
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 from onnx import (
     GraphProto,
     ModelProto,
@@ -139,6 +141,13 @@ class GraphEnd:
 
 def _output(name: str, *dims: str | int) -> ValueInfoProto:
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, dims)
+
+
+def give_default(file: Path, name: str, value: int) -> None:
+    """Let an int64 input without dimensions be left out: it is `value` then."""
+    model = onnx.load(file)
+    model.graph.initializer.append(numpy_helper.from_array(np.array(value, dtype=np.int64), name))
+    onnx.save(model, file)
 
 
 def tensors_of(graph: GraphProto) -> Iterator[TensorProto]:

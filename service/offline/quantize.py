@@ -17,7 +17,7 @@ import numpy.typing as npt
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from service.runtime.packing import pack
+from service.runtime.packing import LEADING_INPUT, pack
 from service.runtime.session import open_session
 
 FloatArray = npt.NDArray[np.float32]
@@ -171,10 +171,13 @@ def _ranges(
         helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names
     )
     session = open_session(probe.SerializeToString())
+    # All tokens, where some are spared: the vectors of all are served, and the first one's scales
+    # would not do for the others.
+    leading = LEADING_INPUT in {entry.name for entry in model.graph.input}
     ranges: dict[str, Range] = {}
     for start in range(0, len(texts), TEXTS_PER_RUN):
         batch = pack(texts[start : start + TEXTS_PER_RUN], separator_id)
-        for name, rows in zip(names, session.run(names, batch.feeds()), strict=True):
+        for name, rows in zip(names, session.run(names, batch.feeds(leading=leading)), strict=True):
             ranges.setdefault(name, Range(rows[0], rows[0])).widen(rows)
     return ranges
 

@@ -16,6 +16,10 @@ PACKED_INPUTS = ("input_ids", "position_ids", "pad_index", "unpad_index")
 # Models that read pairs also ask which of the two texts a token is of.
 PACKED_PAIR_INPUTS = (*PACKED_INPUTS, "token_type_ids")
 
+# Some graphs compute the vectors of each text's first tokens only, and have this further input for
+# how many, int64 without dimensions. It has a default of 1, which is all that pooling needs.
+LEADING_INPUT = "leading_tokens"
+
 
 @dataclass(frozen=True, slots=True)
 class PackedBatch:
@@ -34,10 +38,17 @@ class PackedBatch:
     unpad_index: Int64Array
     token_type_ids: Int64Array | None = None
 
-    def feeds(self) -> dict[str, Int64Array]:
-        """The arrays under the names of the graph's inputs."""
+    def feeds(self, *, leading: bool = False) -> dict[str, Int64Array]:
+        """The arrays under the names of the graph's inputs.
+
+        Args:
+            leading: ask a graph with `LEADING_INPUT` for all tokens.
+        """
         names = PACKED_INPUTS if self.token_type_ids is None else PACKED_PAIR_INPUTS
-        return {name: getattr(self, name) for name in names}
+        feeds: dict[str, Int64Array] = {name: getattr(self, name) for name in names}
+        if leading:
+            feeds[LEADING_INPUT] = np.array(self.pad_index.shape[1])
+        return feeds
 
 
 def pack(texts: Sequence[Sequence[int]], separator_id: int | None = None) -> PackedBatch:

@@ -14,7 +14,7 @@ from service.errors import (
     NonFiniteOutput,
     ProviderUnavailable,
 )
-from service.runtime.packing import PACKED_INPUTS, PACKED_PAIR_INPUTS, pack
+from service.runtime.packing import LEADING_INPUT, PACKED_INPUTS, PACKED_PAIR_INPUTS, pack
 from service.runtime.padding import PADDED_INPUTS, pad
 
 # From its import on, onnxruntime stores a device id in the home folder and reports to its makers.
@@ -123,6 +123,7 @@ class PackedEncoder:
             raise ModelCorrupt("the model reads pairs, and its manifest has no pair_separator_id")
         # Pairs of families without segments are told apart by their separators alone.
         self._separator_id = separator_id if "token_type_ids" in inputs else None
+        self._leading = LEADING_INPUT in _names(session.get_overridable_initializers())
         self._rows = _Rows(session, output, width)
 
     def __call__(self, texts: Sequence[Sequence[int]]) -> FloatArray:
@@ -137,6 +138,10 @@ class PackedEncoder:
     def feeds(self, texts: Sequence[Sequence[int]]) -> dict[str, npt.NDArray[np.int64]]:
         """The graph's inputs."""
         return pack(texts, self._separator_id).feeds()
+
+    def token_feeds(self, texts: Sequence[Sequence[int]]) -> dict[str, npt.NDArray[np.int64]]:
+        """The graph's inputs, where the vectors of all tokens are wanted."""
+        return pack(texts, self._separator_id).feeds(leading=self._leading)
 
 
 class PaddedEncoder:
@@ -171,6 +176,8 @@ class PaddedEncoder:
         arrays = pad(texts, self._separator_id)
         return {name: array for name, array in arrays.items() if name in self._inputs}
 
+    token_feeds = feeds
+
 
 Encoder = PackedEncoder | PaddedEncoder
 ENCODERS: Mapping[Layout, type[Encoder]] = {"packed": PackedEncoder, "padded": PaddedEncoder}
@@ -182,7 +189,7 @@ class TokenEncoder:
     It shares the session of `encoder`.
 
     Args:
-        output: of the graph, packed or padded as its inputs are.
+        output: of the graph, [tokens, d] or [texts, longest, d].
 
     Raises:
         ModelCorrupt: the graph has no such output.
@@ -195,7 +202,7 @@ class TokenEncoder:
 
     def __call__(self, texts: Sequence[Sequence[int]]) -> list[FloatArray]:
         """Run one batch; safe to call from several threads. Raises as `PackedEncoder`."""
-        (rows,) = self._encoder.session.run([self._output], self._encoder.feeds(texts))
+        (rows,) = self._encoder.session.run([self._output], self._encoder.token_feeds(texts))
         lengths = list(map(len, texts))
         if rows.ndim == 3:
             rows = np.concatenate([row[:length] for row, length in zip(rows, lengths, strict=True)])

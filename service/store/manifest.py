@@ -103,7 +103,8 @@ class ManifestFields(_Frozen):
     normalized: callers are given vectors of unit length.
     scaled_in_graph: the graph itself scales them, so that no others can be had.
     token_output: name of the graph's output of one vector a token: of the packed layout [tokens, d]
-        float32, of the padded [texts, longest, d]; None where there is none.
+        float32, of the padded, and of graphs with an input `leading_tokens`, [texts, longest, d];
+        None where there is none.
     max_tokens: longest input, special tokens included.
     """
 

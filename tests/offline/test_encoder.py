@@ -156,13 +156,16 @@ def test_padding_gets_no_attention_and_no_gradient(tmp_path: Path) -> None:
     torch.testing.assert_close(with_companion, alone, atol=1e-6, rtol=0)
 
 
-def test_first_vectors_are_those_of_the_whole_encoder(tmp_path: Path) -> None:
+@pytest.mark.parametrize("tokens", [1, 3, 32, 99])
+def test_leading_vectors_are_those_of_the_whole_encoder(tmp_path: Path, tokens: int) -> None:
     encoder = tiny_checkpoint(tmp_path).encoder
-    tensors = packed_tensors(random_texts([9, 1, 32, 3], encoder.config.vocabulary_size))
+    texts = random_texts([9, 1, 32, 3], encoder.config.vocabulary_size)
+    tensors = packed_tensors(texts)
     with torch.inference_mode():
-        whole = encoder(*tensors)[tensors[2][:, 0]]
-        first = encoder.first(*tensors)
-    torch.testing.assert_close(first, whole, atol=1e-6, rtol=0)
+        leading = encoder.leading(*tensors, tokens=tokens)
+    assert leading.shape == (4, min(tokens, 32), 16)
+    for whole, found in zip(hidden_per_text(encoder, texts), leading, strict=True):
+        torch.testing.assert_close(found[: len(whole)], whole[:tokens], atol=1e-6, rtol=0)
 
 
 def test_temperature_is_divided_by_and_may_be_set_later(tmp_path: Path) -> None:

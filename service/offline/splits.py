@@ -77,7 +77,10 @@ class _Dealer:
             due + number - count
             for due, number, count in zip(self._owed, exact, counts, strict=True)
         ]
-        most_owed = sorted(range(len(owed)), key=lambda part: -owed[part])
+        # Whoever has its share of this stratum by now waits for the next.
+        most_owed = sorted(
+            range(len(owed)), key=lambda part: (counts[part] >= exact[part], -owed[part])
+        )
         for part in most_owed[: size - sum(counts)]:
             counts[part] += 1
             owed[part] -= 1

@@ -74,7 +74,10 @@ def test_next_to_nothing_is_computed_for_a_caller_who_left(start_server: ServerF
     sender.join()
     wait_for_end(server, "cancelled")
     assert server.count("encserve_batch_texts_sum", model="embedding") - computed < 2000
-    assert server.count("encserve_queue_tokens", model="embedding") == 0
+    # A run that was under way ends after the request that wanted it.
+    give_up_s = time.monotonic() + 20
+    while server.count("encserve_queue_tokens", model="embedding"):
+        assert time.monotonic() < give_up_s
 
 
 def test_socket_of_a_caller_who_does_not_read_is_closed(start_server: ServerFactory) -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from service.errors import InvalidField
@@ -69,6 +69,7 @@ def test_same_seed_is_the_same_split(
     assert first == again
 
 
+@example(counts={"a": 50, "b": 19}, fractions=(0.25, 0.05), seed=0)
 @given(
     counts=st.dictionaries(NAMES, st.integers(1, 80), min_size=1), fractions=FRACTIONS, seed=SEEDS
 )

@@ -4,6 +4,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
+# Test files that run side by side; a file's own tests run in their order.
+TEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help serve bootstrap test lint types contracts format lock fuzz chaos openapi examples image-test bench-serve bench-peers bench-limit bench-scaling bench-load bench-quality bench-fidelity bench-dialects clean
@@ -19,7 +21,7 @@ bootstrap: $(VENV)/offline.stamp  ## make the default models if the store lacks 
 	@$(BIN)/encserve bootstrap
 
 test: $(VENV)/dev.stamp lint types contracts  ## ruff, mypy --strict, import contracts and pytest
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile
 
 lint: $(VENV)/dev.stamp  ## ruff: rules and format
 	@$(BIN)/ruff check .

@@ -174,7 +174,8 @@ def train_embedding(
     progress = workshop()
     from service.offline import making
     from service.offline.checkpoints import DEFAULT_BASE
-    from service.offline.embedding_training import EmbeddingConfig, read_objective
+    from service.offline.embedding_training import EmbeddingConfig
+    from service.offline.training.pair_losses import read_objective
 
     config = replace(
         EmbeddingConfig(

@@ -1,17 +1,15 @@
 """Training an encoder's vectors on pairs of texts, in packed batches.
 
-`contrastive`: of all second texts in the batch, each first text is nearest to its own (InfoNCE; van
-den Oord et al., 2018, arXiv:1807.03748). `cosine`: the cosine of a pair is what people scored.
-`ranking`: pairs that people found more alike have the larger cosine (CoSENT; Su, 2022). Each also
-for the vector cut short, if Matryoshka dimensions are named (Kusupati et al., 2022,
-arXiv:2205.13147).
+The objectives are those of `pair_losses`, each also for the vector cut short, if Matryoshka
+dimensions are named (Kusupati et al., 2022, arXiv:2205.13147). What is kept lies between the
+weights before and after, where the dev pairs like it best (WiSE-FT; Wortsman et al., 2022,
+arXiv:2109.01903).
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -19,7 +17,7 @@ from scipy.stats import spearmanr
 from torch import Tensor
 from torch.nn import functional
 
-from service.errors import DatasetInvalid, InvalidField
+from service.errors import DatasetInvalid
 from service.offline.checkpoints import Checkpoint
 from service.offline.data import ScoredPair
 from service.offline.heads import EmbeddingModel
@@ -32,13 +30,16 @@ from service.offline.training.optimization import (
     trainable,
     warmup_then_decay,
 )
+from service.offline.training.pair_losses import LOSSES, Objective
 from service.offline.training.processes import seed_step, start_accelerator
 from service.offline.training.state import TrainingFolder, fingerprint_of, snapshot
 from service.runtime.tokenizer import Tokenizer
 
-Objective = Literal["contrastive", "cosine", "ranking"]
+Weights = Mapping[str, Tensor]
 
 EVALUATION_BATCH = 32
+# Shares of the weights before training that are tried in the end.
+BASE_SHARES = (0.15, 0.3, 0.5)
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,9 @@ class EmbeddingConfig:
     """
 
     objective: Objective = "ranking"
-    epochs: int = 3
-    batch_size: int = 32
-    learning_rate: float = 5e-5
+    epochs: int = 4
+    batch_size: int = 128
+    learning_rate: float = 3e-4
     layer_decay: float = 1.0
     warmup_fraction: float = 0.1
     weight_decay: float = 0.01
@@ -83,17 +84,6 @@ class _Pairs:
     @property
     def lengths(self) -> list[int]:
         return [max(map(len, pair)) for pair in zip(self.firsts, self.seconds, strict=True)]
-
-
-def read_objective(word: str) -> Objective:
-    """The word of the command line.
-
-    Raises:
-        InvalidField: it is unknown.
-    """
-    if word not in get_args(Objective):
-        raise InvalidField("objective is cosine, ranking or contrastive", param="objective")
-    return cast(Objective, word)
 
 
 def train_embedding(
@@ -134,11 +124,12 @@ def train_embedding(
         weight_decay=config.weight_decay,
         layer_decay=config.layer_decay,
     )
+    before = snapshot(model)
     plan: list[list[int]] = []
     looks: set[int] = set()
     for epoch in range(config.epochs):
         plan += plan_epoch(
-            learned.lengths, seed=config.seed, epoch=epoch, batch_size=config.batch_size
+            learned.lengths, seed=config.seed, epoch=epoch, batch_size=config.batch_size, mixed=True
         )
         looks.add(len(plan))
     folder = TrainingFolder(
@@ -180,9 +171,10 @@ def train_embedding(
                 saved_s = time.monotonic()
     assert best is not None
     assert done.best_score is not None
-    model.load_state_dict(best)
+    base_share, score = _move_towards(model, best, before, looked_at)
     metrics = {
-        "dev_spearman": done.best_score,
+        "dev_spearman": score,
+        "base_share": base_share,
         "dev_pairs": len(dev),
         "train_pairs": len(train),
         "best_step": done.best_step,
@@ -200,32 +192,28 @@ def pair_loss(vectors: Tensor, scores: Tensor, config: EmbeddingConfig) -> Tenso
     losses = []
     for size in sorted(sizes):
         firsts, seconds = functional.normalize(vectors[:, :size], dim=1).chunk(2)
-        losses.append(_LOSSES[config.objective](firsts, seconds, scores, config.scale))
+        losses.append(LOSSES[config.objective](firsts, seconds, scores, config.scale))
     return torch.stack(losses).mean()
 
 
-def _contrastive(firsts: Tensor, seconds: Tensor, scores: Tensor, scale: float) -> Tensor:
-    """Both ways: the second of each first, and the first of each second."""
-    similarity = firsts @ seconds.T * scale
-    own = torch.arange(len(firsts), device=firsts.device)
-    one_way = functional.cross_entropy(similarity, own)
-    return (one_way + functional.cross_entropy(similarity.T, own)) / 2
+def _move_towards(
+    model: EmbeddingModel, trained: Weights, before: Weights, dev: _Pairs
+) -> tuple[float, float]:
+    """Give the model the weights on the line between both that do best on `dev`.
+
+    Returns the share of `before` in them, and their score.
+    """
+    found = {}
+    for share in (0.0, *BASE_SHARES):
+        model.load_state_dict(_between(trained, before, share))
+        found[share] = _spearman(model, dev)
+    best = max(found, key=lambda share: found[share])
+    model.load_state_dict(_between(trained, before, best))
+    return best, found[best]
 
 
-def _cosine(firsts: Tensor, seconds: Tensor, scores: Tensor, scale: float) -> Tensor:
-    return functional.mse_loss((firsts * seconds).sum(dim=1), scores)
-
-
-def _ranking(firsts: Tensor, seconds: Tensor, scores: Tensor, scale: float) -> Tensor:
-    """log(1 + sum of exp(scale * (cosine of the less alike - cosine of the more alike)))."""
-    cosines = (firsts * seconds).sum(dim=1) * scale
-    wrong_by = cosines[:, None] - cosines[None, :]
-    less_alike = scores[:, None] < scores[None, :]
-    terms = wrong_by[less_alike]
-    return torch.logsumexp(torch.cat([terms.new_zeros(1), terms]), dim=0)
-
-
-_LOSSES = {"contrastive": _contrastive, "cosine": _cosine, "ranking": _ranking}
+def _between(trained: Weights, before: Weights, share: float) -> dict[str, Tensor]:
+    return {name: torch.lerp(tensor, before[name], share) for name, tensor in trained.items()}
 
 
 def _check(config: EmbeddingConfig, width: int, train: Sequence[ScoredPair]) -> None:

@@ -15,11 +15,11 @@ from service.offline.data import ScoredPair
 from service.offline.embedding_training import (
     EmbeddingConfig,
     pair_loss,
-    read_objective,
     train_embedding,
 )
 from service.offline.predict import Predictor
 from service.offline.progress import Progress
+from service.offline.training.pair_losses import read_objective
 from service.runtime.outputs import truncate_dimensions
 from service.store.repository import ModelRepository
 from tests.conftest import tiny_checkpoint
@@ -65,6 +65,17 @@ def test_texts_that_belong_together_find_each_other(
     trained = train_embedding(checkpoint, BELONGING, BELONGING[::3], config, quiet, "toy")
     assert trained.metrics["dev_spearman"] > before.metrics["dev_spearman"]
     assert trained.metrics["dev_spearman"] > 0.8
+
+
+def test_kept_weights_are_those_on_the_way_that_the_dev_pairs_like_best(
+    checkpoint: Checkpoint, quiet: Progress
+) -> None:
+    right = train_embedding(checkpoint, PAIRS, PAIRS[::4], FAST, quiet, "toy")
+    assert right.metrics["dev_spearman"] >= max(look["spearman"] for look in right.history)
+    # It unlearns: on the way back lies something better than where it ended.
+    opposite = [replace(pair, score=1 - pair.score) for pair in PAIRS]
+    wrong = train_embedding(checkpoint, opposite, PAIRS[::4], FAST, quiet, "toy")
+    assert wrong.metrics["dev_spearman"] > wrong.history[-1]["spearman"]
 
 
 def test_contrastive_loss_is_least_where_each_is_nearest_its_own() -> None:

@@ -47,10 +47,12 @@ def test_epochs_differ_and_seeds_repeat() -> None:
     assert plans[0] != plans[3]
 
 
-def test_neighbours_in_length_share_a_batch() -> None:
+def test_neighbours_in_length_share_a_batch_unless_lengths_are_to_be_mixed() -> None:
     lengths = [1, 100] * 64
     for batch in plan_epoch(lengths, seed=0, epoch=0, batch_size=8):
         assert len({lengths[row] for row in batch}) == 1
+    mixed = plan_epoch(lengths, seed=0, epoch=0, batch_size=8, mixed=True)
+    assert sum(len({lengths[row] for row in batch}) for batch in mixed) > 24
 
 
 @given(rows=st.lists(st.integers(), min_size=1, max_size=40), processes=st.integers(1, 5))

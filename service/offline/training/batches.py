@@ -32,6 +32,7 @@ def plan_epoch(
     epoch: int,
     batch_size: int | None = None,
     batch_tokens: int | None = None,
+    mixed: bool = False,
 ) -> list[list[int]]:
     """The steps of one epoch, each the rows it takes; every row once.
 
@@ -39,6 +40,7 @@ def plan_epoch(
         lengths: tokens of each row.
         batch_size: rows a step, the last of a window's perhaps fewer.
         batch_tokens: or tokens a step at most, for texts of very different length.
+        mixed: each step has texts of all lengths, for losses that compare the texts of a step.
     """
     rng = np.random.default_rng((seed, epoch))
     order = rng.permutation(len(lengths))
@@ -47,7 +49,7 @@ def plan_epoch(
         assert batch_tokens is not None
         window = max(1, round(BATCHES_PER_WINDOW * batch_tokens / max(1.0, float(sizes.mean()))))
     else:
-        window = BATCHES_PER_WINDOW * batch_size
+        window = batch_size * (1 if mixed else BATCHES_PER_WINDOW)
     batches: list[list[int]] = []
     for start in range(0, len(order), window):
         rows = order[start : start + window]

@@ -8,7 +8,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 TEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help serve bootstrap test lint types contracts format lock fuzz chaos openapi examples image-test bench-serve bench-peers bench-limit bench-scaling bench-load bench-quality bench-fidelity bench-dialects clean
+.PHONY: help serve bootstrap test lint types contracts format lock fuzz chaos openapi metrics-page examples image-test bench-serve bench-peers bench-limit bench-scaling bench-load bench-quality bench-fidelity bench-dialects clean
 
 help:  ## list the verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -49,6 +49,9 @@ chaos: $(VENV)/dev.stamp  ## 500 killed publishers, 200 swaps under load
 
 openapi: $(VENV)/dev.stamp  ## write docs/openapi.json from the routes
 	@$(BIN)/encserve openapi > docs/openapi.json
+
+metrics-page: $(VENV)/dev.stamp  ## write docs/metrics.md from service/metrics.py
+	@$(BIN)/encserve metrics > docs/metrics.md
 
 examples: $(VENV)/dev.stamp  ## ask the models of the store the examples of /docs, and keep their answers
 	@$(BIN)/python -m benchmarks.examples

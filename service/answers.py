@@ -16,6 +16,7 @@ class Answer:
     tokens: [n], those that the model read, special tokens included. full_tokens: [n], those that
     the whole input has. errors: by index, of inputs whose row is worth nothing; only where the
     caller asked for a partial answer. tokenize_s, queue_s, infer_s: where the time went.
+    computed_at_s: when the model's rows were there, on the clock of `time.perf_counter`.
     """
 
     rows: FloatArray
@@ -26,6 +27,7 @@ class Answer:
     tokenize_s: float = 0.0
     queue_s: float = 0.0
     infer_s: float = 0.0
+    computed_at_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -36,6 +38,7 @@ class Computed:
     tokenize_s: float
     rows: Sequence[FloatArray | EncserveError] = ()
     timing: Timing = field(default_factory=Timing)
+    computed_at_s: float = 0.0
 
     @property
     def owners(self) -> list[int]:
@@ -64,4 +67,5 @@ class Computed:
             self.tokenize_s,
             self.timing.queue_s,
             self.timing.infer_s,
+            self.computed_at_s,
         )

@@ -10,6 +10,8 @@ from service.engine import Engine
 REQUEST_ID = "x-request-id"
 # Outcomes that are the model's fault.
 FAILURES = frozenset({"inference_failed", "non_finite_output", "internal_error"})
+# What a canary may be taken back for.
+FAULTS = ("failures", "latency")
 WINDOW_REQUESTS = 300
 # Before so many requests of each, chance alone could decide.
 LEAST_REQUESTS = 50

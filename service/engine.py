@@ -71,7 +71,7 @@ class Engine:
         self._batcher = batcher
         self._pool = pool
         self._token_batcher = token_batcher
-        self._metrics = metrics
+        self.metrics = metrics
         self._settings = settings
         self.in_flight = 0
         self.on_answer: OnAnswer | None = None
@@ -168,7 +168,8 @@ class Engine:
         if problem == "single_label":
             for index, winner in enumerate(answer.rows.argmax(axis=-1).tolist()):
                 if index not in answer.errors:
-                    self._metrics.predicted(self.manifest.labels[winner])
+                    probability = None if raw_scores else float(answer.rows[index, winner])
+                    self.metrics.predicted(self.manifest.labels[winner], probability)
         if self.on_answer is not None:
             self.on_answer(
                 lambda engine, options: engine.classify(inputs, options, raw_scores=raw_scores),
@@ -265,6 +266,7 @@ class Engine:
                         deadline_s=started_s + timeout_s,
                         timing=computed.timing,
                     )
+                computed.computed_at_s = time.perf_counter()
                 return computed
         except TimeoutError as error:
             raise DeadlineExceeded(
@@ -278,7 +280,7 @@ class Engine:
         answer = computed.answer(rows)
         if self.drift is not None and rows.shape[1] and not answer.errors:
             self.drift.note([spans[0] for spans in computed.prepared.spans], rows)
-        self._metrics.truncated_texts.inc(sum(answer.truncated))
+        self.metrics.truncated_texts.inc(sum(answer.truncated))
         return answer
 
     def _batchers(self) -> list[Batcher[FloatArray]]:

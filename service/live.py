@@ -10,7 +10,7 @@ import time
 from collections.abc import Coroutine
 from typing import Any
 
-from service.canary import Canary
+from service.canary import FAULTS, Canary
 from service.engine import Engine
 from service.errors import EncserveError, InvalidField, UnknownModel
 from service.loading import Loader, load_all
@@ -78,6 +78,7 @@ class LiveModels:
             engine = await self._loaded(name, version)
             before = self.engines.serve(engine)
             if before is not None:
+                self._metrics.model_swaps.labels(name).inc()
                 logger.info("model %s: version %s serves now", name, engine.version)
                 if f"{name}@{before.version}" not in self._pinned:
                     self._retire(before)
@@ -121,6 +122,8 @@ class LiveModels:
         engine = await self.load(name, version)
         self.engines.canaries[name] = Canary(engine, share, header)
         self._metrics.canary_share.labels(name, version).set(share)
+        for fault in FAULTS:
+            self._metrics.canary_taken_back.labels(name, fault)
         return engine
 
     def note_request(self, model: str, version: str, outcome: str, duration_s: float) -> None:
@@ -204,11 +207,16 @@ class LiveModels:
             except UnknownModel:
                 engine = await asyncio.to_thread(self._loader.load, plan)
         except EncserveError as error:
-            self._metrics.model_loads.labels(name, error.code).inc()
+            self._metrics.load_ended(self._known(name), error.code)
             raise
-        self._metrics.model_loads.labels(name, "ok").inc()
+        self._metrics.load_ended(name, "ok")
         engine.start()
         return engine
+
+    def _known(self, name: str) -> str:
+        """The name as a label: whoever may ask for a load may ask for any name."""
+        served = {engine.name for engine in self.engines}
+        return name if name in served or name in self.repository.names() else "other"
 
     def _retire(self, engine: Engine) -> None:
         self.engines.drop(engine)
@@ -223,7 +231,11 @@ class LiveModels:
             if engine.in_flight:
                 idle_since_s = time.monotonic()
         await engine.close(grace_s=0)
-        self._metrics.forget(engine.name, engine.version)
+        async with self._changing:
+            # The version may have come back meanwhile, with the same series.
+            gone = (engine.name, engine.version)
+            if gone not in {(one.name, one.version) for one in self.engines}:
+                self._metrics.forget(*gone)
         del engine
         # Sessions are part of cycles: without this they would stay until the next full collection.
         gc.collect()
@@ -242,4 +254,5 @@ class LiveModels:
 def load_models(settings: Settings, metrics: Metrics) -> LiveModels:
     """Load what the settings say. Raises as `load_all`."""
     engines, loader = load_all(settings, metrics)
+    metrics.watch_workers(loader.pool.size, lambda: loader.pool.busy)
     return LiveModels(engines, loader, settings, metrics)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from service.batching.batcher import Batcher
 from service.batching.cache import Cache, RowCache
-from service.batching.runner import Run, WideRun
+from service.batching.runner import WideRun
 from service.batching.workers import WorkerPool
 from service.drift import Drift
 from service.engine import Engine
@@ -162,12 +162,12 @@ def load_engine(
     model_metrics.declare(manifest.task, plan.variant, manifest.labels)
 
     def batcher(
-        run: Run[FloatArray],
+        encoder: Encoder | TokenEncoder,
         cache: Cache[FloatArray] | None = None,
         wide: WideRun[FloatArray] | None = None,
     ) -> Batcher[FloatArray]:
-        return Batcher(
-            run,
+        return Batcher[FloatArray](
+            encoder.run,
             pool,
             model_metrics,
             cache,
@@ -177,11 +177,11 @@ def load_engine(
             max_queue_tokens=settings.max_queue_tokens,
             max_runs=plan.shape.workers,
             padded=manifest.layout == "padded",
+            pack=encoder.pack,
         )
 
     rows = cache.of_model(manifest.name, manifest.version, plan.variant) if cache else None
-    token_output = manifest.token_output_of(plan.variant)
-    tokens = token_output and TokenEncoder(encoder, token_output)
+    tokens = (output := manifest.token_output_of(plan.variant)) and TokenEncoder(encoder, output)
     engine = Engine(
         manifest,
         plan.variant,
@@ -270,7 +270,7 @@ def _wide_run(plan: Plan, settings: Settings, tokenizer: Tokenizer) -> WideRun[F
     if settings.provider != "cpu" or threads <= plan.shape.threads:
         return None
     least_tokens = LEAST_WIDE_TOKENS.get(plan.variant, LEAST_WIDE_TOKENS["fp32"])
-    return WideRun(_open(plan, settings, tokenizer, threads), least_tokens)
+    return WideRun(_open(plan, settings, tokenizer, threads).run, least_tokens)
 
 
 def _open(plan: Plan, settings: Settings, tokenizer: Tokenizer, threads: int) -> Encoder:

@@ -1,19 +1,58 @@
-"""Every Prometheus series, named here and nowhere else, on a registry that is passed in."""
+"""Every Prometheus series, named here and nowhere else, on a registry that is passed in.
 
-from collections.abc import Sequence
+`encserve metrics` writes docs/metrics.md from it.
+"""
+
+from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Summary
 from prometheus_client.metrics import MetricWrapperBase
 
-# From one short text (about 3 ms) to a full queue (seconds).
+from service.errors import ModelNotFound
+from service.model_metrics import ModelMetrics
+from service.request_metrics import RequestMetrics
+
+__all__ = ["Metrics", "ModelMetrics"]
+
+# From a hit in the cache (a quarter of a millisecond) to the longest that a request may take. Each
+# bucket is a series for each set of labels: about two in every doubling are enough to tell where
+# a quantile lies, and 0.25 s is what the objectives ask for.
 DURATION_BUCKETS_S = (
-    0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.075,
-    0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+    *(0.00025, 0.0005, 0.001, 0.002, 0.004, 0.0075, 0.015, 0.03, 0.06, 0.125, 0.25),
+    *(0.5, 1.0, 2.5, 5.0, 15.0, 60.0),
 )  # fmt: skip
-# Codes of the errors that refuse a request which another moment would have taken.
-REJECTIONS = ("overloaded", "shutting_down", "deadline_exceeded")
-BATCH_TEXTS_BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
-BATCH_TOKENS_BUCKETS = (8, 16, 32, 64, 96, 128, 192, 256, 384, 512, 1024, 2048, 4096)
+LAG_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+BATCH_TEXTS_BUCKETS = (1, 2, 4, 8, 16, 32, 64)
+BATCH_TOKENS_BUCKETS = (16, 32, 64, 128, 256, 512, 1024, 4096)
+CONFIDENCE_BUCKETS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
+
+# What each label may be: all are closed sets, so that no caller can make series without end.
+LABELS = {
+    "endpoint": "the route's path as it is declared; `other` for paths that are none, and for "
+    "errors beyond the first 48 kinds, a kind being route, model and code",
+    "model": "a loaded model; empty where a request failed before it found one; `other` for names "
+    "that are not in the store",
+    "version": "of that model; its series end when it is served no more",
+    "outcome": "`ok`, or the code of the error",
+    "fault": "`none`: answered; `caller`: refused for what it asked, or left; `server`: an error "
+    "of ours, no capacity, or too late",
+    "stage": "`read`: the body of a request; `tokenize`: its texts; `queue`: one text's wait for a "
+    "batch; `pack`: a batch's tensors; `infer`: its run; `post_process`: from rows to the bytes of "
+    "an answer; `write`: handing them to the connection. A bulk stream reads and writes as "
+    "long as it lasts",
+    "source": "`computed`; `in_flight`: another caller waits for the same text; `cached`",
+    "kind": "`text`: tokens of texts; `padding`: places beside them in the block that is as long "
+    "as the batch's longest text (models of the packed layout pad in attention alone)",
+    "reason": "the code of the error; for a canary `failures` or `latency`",
+    "label": "one of the model's labels",
+    "judged": "`right` or `wrong`",
+    "confidence": "tenths, named by their upper end",
+    "right": "`true` or `false`",
+    "feature": "what of a text or its answer is compared, see models.md",
+    "task": "`embedding` or `classification`",
+    "variant": "`fp32` or `int8`",
+}
+MODEL = ("model", "version")
 
 
 class Metrics:
@@ -21,159 +60,178 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
-        self.requests = Counter(
+
+        def counter(name: str, meaning: str, *labels: str) -> Counter:
+            return Counter(name, meaning, labels, registry=registry)
+
+        def gauge(name: str, meaning: str, *labels: str) -> Gauge:
+            return Gauge(name, meaning, labels, registry=registry)
+
+        def histogram(
+            name: str, meaning: str, buckets: tuple[float, ...], *labels: str
+        ) -> Histogram:
+            return Histogram(name, meaning, labels, buckets=buckets, registry=registry)
+
+        def summary(name: str, meaning: str, *labels: str) -> Summary:
+            return Summary(name, meaning, labels, registry=registry)
+
+        self.requests = counter(
             "encserve_requests",
-            "Requests answered, by route, model and outcome (ok, or the error's code).",
-            ["endpoint", "model", "version", "outcome"],
-            registry=registry,
+            "Requests answered, of every route and outcome.",
+            *("endpoint", *MODEL, "outcome"),
         )
-        self.request_duration = Histogram(
+        self.slo_requests = counter(
+            "encserve_slo_requests",
+            "Requests that found their model, or failed by a defect before: what objectives count.",
+            *(*MODEL, "fault"),
+        )
+        self.request_duration = histogram(
             "encserve_request_duration_seconds",
-            "Time from the first byte handled to the last byte of the answer.",
-            ["endpoint", "model", "version"],
-            buckets=DURATION_BUCKETS_S,
-            registry=registry,
+            "Time of the requests that a model answered, from the first byte handled to the last "
+            "byte of the answer.",
+            DURATION_BUCKETS_S,
+            *("endpoint", *MODEL),
         )
-        self.stage_duration = Histogram(
+        self.stage_duration = histogram(
             "encserve_stage_duration_seconds",
-            "Time by stage: tokenize (one request), queue (one text), infer (one batch).",
-            ["model", "version", "stage"],
-            buckets=DURATION_BUCKETS_S,
-            registry=registry,
+            "Time by stage, of requests, texts or batches as the stage has it.",
+            DURATION_BUCKETS_S,
+            *(*MODEL, "stage"),
         )
-        self.texts = Counter(
+        self.texts = counter(
             "encserve_texts",
-            "Texts accepted, by where the answer comes from: computed, in_flight (another caller "
-            "waits for the same), cached.",
-            ["model", "version", "source"],
-            registry=registry,
+            "Texts accepted, by where the answer comes from.",
+            *(*MODEL, "source"),
         )
-        self.cache_bytes = Gauge(
-            "encserve_cache_bytes", "Size of the cache of answers.", registry=registry
+        self.truncated_texts = counter(
+            "encserve_truncated_texts", "Texts cut to the model's longest input.", *MODEL
         )
-        self.queue_texts = Gauge(
-            "encserve_queue_texts",
-            "Texts waiting for a batch.",
-            ["model", "version"],
-            registry=registry,
+        self.cache_bytes = gauge("encserve_cache_bytes", "Size of the cache of answers.")
+        self.queue_texts = gauge("encserve_queue_texts", "Texts waiting for a batch.", *MODEL)
+        self.queue_tokens = gauge("encserve_queue_tokens", "Tokens waiting for a batch.", *MODEL)
+        self.batch_texts = histogram(
+            "encserve_batch_texts", "Texts in one model run.", BATCH_TEXTS_BUCKETS, *MODEL
         )
-        self.queue_tokens = Gauge(
-            "encserve_queue_tokens",
-            "Tokens waiting for a batch.",
-            ["model", "version"],
-            registry=registry,
+        self.batch_tokens = histogram(
+            "encserve_batch_tokens", "Tokens in one model run.", BATCH_TOKENS_BUCKETS, *MODEL
         )
-        self.batch_texts = Histogram(
-            "encserve_batch_texts",
-            "Texts in one model run.",
-            ["model", "version"],
-            buckets=BATCH_TEXTS_BUCKETS,
-            registry=registry,
+        self.tokens = counter(
+            "encserve_tokens", "Tokens that were run, and padding beside them.", *(*MODEL, "kind")
         )
-        self.batch_tokens = Histogram(
-            "encserve_batch_tokens",
-            "Tokens in one model run.",
-            ["model", "version"],
-            buckets=BATCH_TOKENS_BUCKETS,
-            registry=registry,
+        self.workers = gauge("encserve_workers", "Model runs that may go side by side.")
+        self.workers_busy = gauge("encserve_workers_busy", "Model runs under way.")
+        self.workers_stuck = gauge(
+            "encserve_workers_stuck", "Workers whose run takes longer than any run may."
         )
-        self.rejected_requests = Counter(
+        self.rejected_requests = counter(
             "encserve_rejected_requests",
-            "Requests refused for want of capacity or time, by the error's code.",
-            ["model", "version", "reason"],
-            registry=registry,
+            "Requests refused for want of capacity or time.",
+            *(*MODEL, "reason"),
         )
-        self.truncated_texts = Counter(
-            "encserve_truncated_texts",
-            "Texts cut to the model's longest input.",
-            ["model", "version"],
-            registry=registry,
+        self.predictions = counter(
+            "encserve_predictions", "Texts classified, by the label that won.", *(*MODEL, "label")
         )
-        self.predictions = Counter(
-            "encserve_predictions",
-            "Texts classified, by the label that won.",
-            ["model", "version", "label"],
-            registry=registry,
+        self.confidence = histogram(
+            "encserve_confidence_ratio",
+            "Probability of the label that won.",
+            CONFIDENCE_BUCKETS,
+            *MODEL,
         )
-        self.feedback = Counter(
+        self.feedback = counter(
             "encserve_feedback",
             "Labels that callers have judged: right or wrong.",
-            ["model", "version", "judged"],
-            registry=registry,
+            *(*MODEL, "judged"),
         )
-        self.feedback_confidence = Counter(
+        self.feedback_confidence = counter(
             "encserve_feedback_confidence",
-            "The same by the label's probability, in tenths named by their upper end.",
-            ["model", "version", "confidence", "right"],
-            registry=registry,
+            "The same by the label's probability.",
+            *(*MODEL, "confidence", "right"),
         )
-        self.drift = Gauge(
+        self.drift = gauge(
             "encserve_drift_psi",
             "Population stability index of the last texts against the model's own, by feature.",
-            ["model", "version", "feature"],
-            registry=registry,
+            *(*MODEL, "feature"),
         )
-        shadow = ["model", "version"]
-        self.shadow_texts = Counter(
-            "encserve_shadow_texts",
-            "Texts answered by a shadow version, too.",
-            shadow,
-            registry=registry,
+        self.shadow_texts = counter(
+            "encserve_shadow_texts", "Texts answered by a shadow version, too.", *MODEL
         )
-        self.shadow_disagreements = Counter(
+        self.shadow_disagreements = counter(
             "encserve_shadow_disagreements",
             "Texts to which the shadow version gives another label.",
-            shadow,
-            registry=registry,
+            *MODEL,
         )
-        self.shadow_score_difference = Summary(
+        self.shadow_score_difference = summary(
             "encserve_shadow_score_difference",
             "Mean difference of a text's scores between the shadow and what serves.",
-            shadow,
-            registry=registry,
+            *MODEL,
         )
-        self.shadow_cosine = Summary(
+        self.shadow_cosine = summary(
             "encserve_shadow_cosine",
             "Cosine of a text's vectors by the shadow and by what serves.",
-            shadow,
-            registry=registry,
+            *MODEL,
         )
-        self.shadow_skipped = Counter(
+        self.shadow_skipped = counter(
             "encserve_shadow_skipped_requests",
             "Requests that the shadow was not asked, as too many waited for it.",
-            shadow,
-            registry=registry,
+            *MODEL,
         )
-        self.shadow_failures = Counter(
+        self.shadow_failures = counter(
             "encserve_shadow_failures",
             "Requests that the shadow could not answer, by the error's code.",
-            [*shadow, "reason"],
-            registry=registry,
+            *(*MODEL, "reason"),
         )
-        self.canary_share = Gauge(
+        self.canary_share = gauge(
             "encserve_canary_share",
             "Share of a model's requests that another version gets.",
-            ["model", "version"],
-            registry=registry,
+            *MODEL,
         )
-        self.canary_taken_back = Counter(
+        self.canary_taken_back = counter(
             "encserve_canaries_taken_back",
             "Canaries that did worse than what serves, by what was worse.",
-            ["model", "reason"],
-            registry=registry,
+            *("model", "reason"),
         )
-        self.model_loads = Counter(
+        self.model_loads = counter(
             "encserve_model_loads",
-            "Versions that were to be loaded while serving, by outcome (ok, or the error's code).",
-            ["model", "outcome"],
-            registry=registry,
+            "Versions that were to be loaded while serving.",
+            *("model", "outcome"),
         )
-        self.model_info = Gauge(
+        self.model_load_failed = gauge(
+            "encserve_model_load_failed",
+            "1 from a load that failed to one that succeeds, else 0.",
+            "model",
+        )
+        self.model_swaps = counter(
+            "encserve_model_swaps", "Versions that took the place of another one.", "model"
+        )
+        self.model_info = gauge(
             "encserve_model_info",
             "Always 1; its labels say which model version serves.",
-            ["model", "version", "task", "variant"],
-            registry=registry,
+            *(*MODEL, "task", "variant"),
         )
+        self.event_loop_lag = histogram(
+            "encserve_event_loop_lag_seconds",
+            "How late the event loop was to wake up when it was due, four times a second.",
+            LAG_BUCKETS_S,
+        )
+        self.memory_limit = gauge(
+            "encserve_memory_limit_bytes",
+            "Memory that the process may use: its cgroup's limit, or all of the machine's.",
+        )
+        self.request = RequestMetrics(
+            self.requests, self.slo_requests, self.request_duration, self.stage_duration
+        )
+
+    def watch_workers(self, size: int, busy: Callable[[], float]) -> None:
+        """`busy` is asked at each scrape."""
+        self.workers.set(size)
+        self.workers_busy.set_function(busy)
+
+    def load_ended(self, model: str, outcome: str) -> None:
+        """A version was to be loaded while serving: `ok`, or the error's code."""
+        self.model_loads.labels(model, outcome).inc()
+        # Asked for what the store does not have: that is the mistake of whoever asked.
+        if outcome != ModelNotFound.code:
+            self.model_load_failed.labels(model).set(outcome != "ok")
 
     def forget(self, model: str, version: str) -> None:
         """Remove the series of a version that is served no more, so that they stay bounded."""
@@ -181,47 +239,8 @@ class Metrics:
         for metric in vars(self).values():
             if isinstance(metric, MetricWrapperBase) and labels.keys() <= set(metric._labelnames):
                 metric.remove_by_labels(labels)
+        self.request.forget(model, version)
 
-    def of_model(self, model: str, version: str) -> "ModelMetrics":
+    def of_model(self, model: str, version: str) -> ModelMetrics:
         """The series of one model version."""
         return ModelMetrics(self, model, version)
-
-
-class ModelMetrics:
-    """The series of one model version, bound once: looking labels up costs more than counting."""
-
-    def __init__(self, metrics: Metrics, model: str, version: str) -> None:
-        self._metrics = metrics
-        self._labels = (model, version)
-        self.queue_texts = metrics.queue_texts.labels(model, version)
-        self.queue_tokens = metrics.queue_tokens.labels(model, version)
-        self.batch_texts = metrics.batch_texts.labels(model, version)
-        self.batch_tokens = metrics.batch_tokens.labels(model, version)
-        self.truncated_texts = metrics.truncated_texts.labels(model, version)
-        self.tokenize_duration = metrics.stage_duration.labels(model, version, "tokenize")
-        self.queue_duration = metrics.stage_duration.labels(model, version, "queue")
-        self.infer_duration = metrics.stage_duration.labels(model, version, "infer")
-        self.texts_computed = metrics.texts.labels(model, version, "computed")
-        self.texts_in_flight = metrics.texts.labels(model, version, "in_flight")
-        self.texts_cached = metrics.texts.labels(model, version, "cached")
-
-    def declare(self, task: str, variant: str, labels: Sequence[str]) -> None:
-        """Start the model's series at zero: a counter that appears late hides its first rise."""
-        model, version = self._labels
-        self._metrics.model_info.labels(model, version, task, variant).set(1)
-        for reason in REJECTIONS:
-            self._metrics.rejected_requests.labels(model, version, reason)
-        for label in labels:
-            self._metrics.predictions.labels(model, version, label)
-
-    def drift(self, feature: str) -> Gauge:
-        """The gauge of one feature."""
-        return self._metrics.drift.labels(*self._labels, feature)
-
-    def rejected(self, reason: str) -> None:
-        """A request was refused with the error code `reason`, one of `REJECTIONS`."""
-        self._metrics.rejected_requests.labels(*self._labels, reason).inc()
-
-    def predicted(self, label: str) -> None:
-        """`label` won for one text."""
-        self._metrics.predictions.labels(*self._labels, label).inc()

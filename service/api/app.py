@@ -1,5 +1,6 @@
 """The ASGI application: collaborators in, routes and error handlers wired, nothing global."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -24,6 +25,7 @@ from service.api import (
 )
 from service.api.bulk_room import Rooms
 from service.api.errors import install_error_handlers
+from service.api.loop_lag import watch_loop
 from service.api.observe import ObserveRequests
 from service.feedback import Feedback
 from service.live import LiveModels
@@ -43,9 +45,11 @@ def create_app(settings: Settings, models: LiveModels, metrics: Metrics) -> Fast
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         models.start()
+        lag = asyncio.create_task(watch_loop(metrics.event_loop_lag))
         try:
             yield
         finally:
+            lag.cancel()
             await models.close()
 
     # The pages of /docs come with the package instead of a CDN: the service works without network.

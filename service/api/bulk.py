@@ -95,11 +95,15 @@ def _answering(engine: Engine, query: BulkQuery) -> Answering:
 
     async def vectors(texts: list[Input]) -> tuple[list[dict[str, object]], list[int]]:
         answer = await engine.embed(texts, options, dimensions=query.dimensions)
-        return embedding_entries(answer, query.encoding_format), answer.tokens
+        entries = embedding_entries(answer, query.encoding_format)
+        engine.metrics.written(answer.computed_at_s)
+        return entries, answer.tokens
 
     async def labels(texts: list[Input]) -> tuple[list[dict[str, object]], list[int]]:
         answer = await engine.classify(texts, options)
         wanted = ClassifyOptions(top_k=query.top_k)
-        return label_entries(answer, engine.manifest.labels, wanted, {}), answer.tokens
+        entries = label_entries(answer, engine.manifest.labels, wanted, {})
+        engine.metrics.written(answer.computed_at_s)
+        return entries, answer.tokens
 
     return vectors if engine.manifest.task == "embedding" else labels

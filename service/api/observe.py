@@ -9,22 +9,36 @@ from uuid import uuid4
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service import errors
+from service.api.dialects import OWN
 from service.api.errors import error_response
-from service.errors import ShuttingDown
+from service.errors import EncserveError, Overloaded, ShuttingDown
 from service.metrics import Metrics
+from service.request_metrics import Fault
 
 _PLAIN_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
+
+# Codes that are not the caller's doing: what the own dialect calls so, and a queue that is full.
+SERVER_FAULTS = frozenset(
+    error.code
+    for error in vars(errors).values()
+    if isinstance(error, type) and issubclass(error, EncserveError) and OWN.status_of(error) >= 500
+) | {Overloaded.code}
 
 # Told of a request that found its model: name, version, outcome, duration.
 OnRequest = Callable[[str, str, str, float], None]
 
 
 class ObserveRequests:
-    """Pure ASGI middleware; routes note model and outcome in the request's state."""
+    """Pure ASGI middleware; routes note model and outcome in the request's state.
+
+    `trace_id` of the state, if there is one, becomes the exemplar of the request's duration;
+    `read_s` and `write_s` are put there for whoever comes after.
+    """
 
     def __init__(self, app: ASGIApp, metrics: Metrics, on_request: OnRequest) -> None:
         self._app = app
-        self._metrics = metrics
+        self._metrics = metrics.request
         self._on_request = on_request
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -33,39 +47,65 @@ class ObserveRequests:
             return
         state = scope.setdefault("state", {})
         status = 0
+        read_at_s = write_from_s = 0.0
 
         request_id = state["request_id"] = _request_id(scope)
 
+        async def receive_noting_end() -> Message:
+            nonlocal read_at_s
+            message = await receive()
+            if not read_at_s and not message.get("more_body"):
+                read_at_s = time.perf_counter()
+            return message
+
         async def send_noting_status(message: Message) -> None:
-            nonlocal status
+            nonlocal status, write_from_s
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [
                     *message.get("headers", ()),
                     (b"x-request-id", request_id.encode("ascii")),
                 ]
+                write_from_s = time.perf_counter()
             await send(message)
 
         started_s = state["started_s"] = time.perf_counter()
         try:
-            await self._app(scope, receive, send_noting_status)
+            await self._app(scope, receive_noting_end, send_noting_status)
         except asyncio.CancelledError:
             # uvicorn cancels what still runs when the grace after SIGTERM is over.
             if not status:
                 await _answer_shutting_down(scope, receive, send_noting_status)
         finally:
+            ended_s = time.perf_counter()
             unnoted = "ok" if 0 < status < 400 else "internal_error"
-            outcome = state.get("outcome", unnoted)
-            self._observe(scope, outcome, time.perf_counter() - started_s)
+            outcome = state.setdefault("outcome", unnoted)
+            state["read_s"] = max(0.0, read_at_s - started_s)
+            state["write_s"] = ended_s - write_from_s if write_from_s else 0.0
+            self._observe(scope, outcome, ended_s - started_s)
 
     def _observe(self, scope: Scope, outcome: str, duration_s: float) -> None:
         # A path that matched no route is not a label: anyone could invent thousands.
         endpoint = getattr(scope.get("route"), "path", "other")
-        model, version = scope["state"].get("model", ""), scope["state"].get("version", "")
-        self._metrics.requests.labels(endpoint, model, version, outcome).inc()
-        self._metrics.request_duration.labels(endpoint, model, version).observe(duration_s)
-        if model:
-            self._on_request(model, version, outcome, duration_s)
+        state = scope["state"]
+        model, version = state.get("model", ""), state.get("version", "")
+        fault = _fault(scope["method"], model, outcome)
+        self._metrics.ended(endpoint, model, version, outcome, fault)
+        if not model:
+            return
+        self._metrics.transferred(model, version, state["read_s"], state["write_s"])
+        if outcome == "ok":
+            self._metrics.answered(endpoint, model, version, duration_s, state.get("trace_id"))
+        self._on_request(model, version, outcome, duration_s)
+
+
+def _fault(method: str, model: str, outcome: str) -> Fault | None:
+    """Whose fault it was, of requests for answers. Without a model only a defect of ours is one."""
+    if not model:
+        return "server" if method == "POST" and outcome == EncserveError.code else None
+    if outcome == "ok":
+        return "none"
+    return "server" if outcome in SERVER_FAULTS else "caller"
 
 
 def _request_id(scope: Scope) -> str:

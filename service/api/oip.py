@@ -150,9 +150,10 @@ def _respond(
     content["outputs"] = [tensor.described() for tensor in tensors]
     written = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
     headers = answer_headers(engine, answer)
+    raw = b"".join(tensor.raw for tensor in tensors if tensor.binary)
+    engine.metrics.written(answer.computed_at_s)
     if not any(tensor.binary for tensor in tensors):
         return Response(written, headers=headers, media_type="application/json")
-    raw = b"".join(tensor.raw for tensor in tensors if tensor.binary)
     headers[HEADER_LENGTH] = str(len(written))
     return Response(written + raw, headers=headers, media_type="application/octet-stream")
 

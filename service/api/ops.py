@@ -37,6 +37,8 @@ def probe(path: str, **documentation: Any) -> Callable[[Handler], Handler]:
 async def livez(request: Request, response: Response) -> dict[str, bool]:
     live = not engines_of(request).broken
     response.status_code = 200 if live else 503
+    if not live:
+        request.state.outcome = "not_live"
     return {"live": live}
 
 
@@ -52,6 +54,8 @@ async def livez(request: Request, response: Response) -> dict[str, bool]:
 async def readyz(request: Request, response: Response) -> dict[str, Any]:
     engines = engines_of(request)
     response.status_code = 200 if engines.ready else 503
+    if not engines.ready:
+        request.state.outcome = "not_ready"
     return {
         "ready": engines.ready,
         "models": {engines.name_of(engine): engine.ready for engine in engines},

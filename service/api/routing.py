@@ -141,8 +141,10 @@ def json_response(
     content: object, engine: Engine, answer: Answer, headers: Mapping[str, str] | None = None
 ) -> Response:
     """The body, straight from numpy; headers say which model answered."""
+    body = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+    engine.metrics.written(answer.computed_at_s)
     return Response(
-        orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY),
+        body,
         headers={**answer_headers(engine, answer), **(headers or {})},
         media_type="application/json",
     )

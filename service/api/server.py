@@ -21,6 +21,7 @@ from service.api.connection import ConnectionProtocol
 from service.live import LiveModels, load_models
 from service.metrics import Metrics
 from service.registry import EngineRegistry
+from service.runtime.memory_limit import memory_limit_bytes
 from service.settings import Settings
 
 # After the grace, time to write the answers that say so.
@@ -40,6 +41,7 @@ def run_server(settings: Settings) -> None:
     # is a success, also while models are loading.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     metrics = Metrics(_process_registry())
+    metrics.memory_limit.set(memory_limit_bytes())
     models = load_models(settings, metrics)
     config = uvicorn.Config(
         create_app(settings, models, metrics),

@@ -62,8 +62,10 @@ def bytes_response(
     """All vectors as one array, [n, width], little-endian, row after row; or as a .npy file."""
     array = np.ascontiguousarray(ARRAYS[form](answer.rows))
     headers = answer_headers(engine, answer) | {SHAPE: ",".join(map(str, array.shape))}
-    if media_type == OCTET_STREAM:
-        return Response(array.tobytes(), headers=headers, media_type=OCTET_STREAM)
     file = io.BytesIO()
-    np.save(file, array, allow_pickle=False)
-    return Response(file.getvalue(), headers=headers, media_type=NPY)
+    if media_type == OCTET_STREAM:
+        file.write(array.tobytes())
+    else:
+        np.save(file, array, allow_pickle=False)
+    engine.metrics.written(answer.computed_at_s)
+    return Response(file.getvalue(), headers=headers, media_type=media_type)

@@ -21,7 +21,7 @@ from service.batching.cache import Cache
 from service.batching.in_flight import InFlight
 from service.batching.pending import PendingRequest, PendingText, RowT, Timing, TokenIds, key_of
 from service.batching.queue import Priority, TokenQueue
-from service.batching.runner import Run, Runner, WideRun
+from service.batching.runner import Pack, Run, Runner, WideRun, unpacked
 from service.batching.workers import Job, WorkerPool
 from service.errors import (
     DeadlineExceeded,
@@ -48,6 +48,7 @@ class Batcher(Generic[RowT]):
         max_queue_tokens: what may wait before requests are refused.
         max_runs: most runs of this model side by side; without it as many as there are workers.
         padded: the model computes on padded batches, see `TokenQueue`.
+        pack: makes of the token ids what `run` takes.
     """
 
     def __init__(
@@ -63,8 +64,9 @@ class Batcher(Generic[RowT]):
         max_queue_tokens: int,
         max_runs: int | None = None,
         padded: bool = False,
+        pack: Pack = unpacked,
     ) -> None:
-        self._runner = Runner(run, wide, metrics)
+        self._runner = Runner(run, wide, metrics, pack)
         self._pool = pool
         self._cache = cache
         self._metrics = metrics

@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Generic
+from typing import Any, Generic
 
 from service.batching.pending import PendingText, RowT, TokenIds
 from service.errors import EncserveError, InferenceFailed
@@ -12,7 +12,14 @@ from service.metrics import ModelMetrics
 
 logger = logging.getLogger(__name__)
 
-Run = Callable[[Sequence[TokenIds]], Collection[RowT]]
+# From a batch's token ids to what the model's run takes, which is timed apart.
+Pack = Callable[[Sequence[TokenIds]], Any]
+Run = Callable[[Any], Collection[RowT]]
+
+
+def unpacked(texts: Sequence[TokenIds]) -> Sequence[TokenIds]:
+    """For runs that take the token ids as they are."""
+    return texts
 
 
 @dataclass(frozen=True)
@@ -29,10 +36,18 @@ class Runner(Generic[RowT]):
     Args:
         run: uses one core.
         wide: for a batch that has the machine for itself.
+        pack: makes what both take.
     """
 
-    def __init__(self, run: Run[RowT], wide: WideRun[RowT] | None, metrics: ModelMetrics) -> None:
+    def __init__(
+        self,
+        run: Run[RowT],
+        wide: WideRun[RowT] | None,
+        metrics: ModelMetrics,
+        pack: Pack = unpacked,
+    ) -> None:
         self._run = run
+        self._pack = pack
         self._wide = wide or WideRun(run, least_tokens=1)
         self._metrics = metrics
 
@@ -56,13 +71,15 @@ class Runner(Generic[RowT]):
     def _infer(self, batch: list[PendingText[RowT]], alone: bool) -> Collection[RowT]:
         tokens = sum(text.tokens for text in batch)
         run = self._wide.run if alone and tokens >= self._wide.least_tokens else self._run
-        self._metrics.batch_texts.observe(len(batch))
-        self._metrics.batch_tokens.observe(tokens)
+        self._metrics.ran([text.tokens for text in batch])
         started_s = time.perf_counter()
+        packed = self._pack([text.token_ids for text in batch])
+        packed_s = time.perf_counter()
+        self._metrics.pack_duration.observe(packed_s - started_s)
         try:
-            rows = run([text.token_ids for text in batch])
+            rows = run(packed)
         finally:
-            self._metrics.infer_duration.observe(time.perf_counter() - started_s)
+            self._metrics.infer_duration.observe(time.perf_counter() - packed_s)
         if len(rows) != len(batch):
             raise InferenceFailed(f"the model returned {len(rows)} rows for {len(batch)} texts")
         return rows

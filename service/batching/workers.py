@@ -90,6 +90,11 @@ class WorkerPool:
             self._express.notify()
 
     @property
+    def busy(self) -> int:
+        """Jobs under way."""
+        return self._busy
+
+    @property
     def others_idle(self) -> bool:
         """No worker but the one that asks is busy; call with `lock` held."""
         return self._busy <= 1

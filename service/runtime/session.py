@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -98,6 +98,13 @@ def _available() -> str:
     return ", ".join(known[name] for name in onnxruntime.get_available_providers() if name in known)
 
 
+class Feeds(NamedTuple):
+    """A batch as a graph takes it. lengths: tokens of each text."""
+
+    arrays: Mapping[str, npt.NDArray[np.int64]]
+    lengths: list[int]
+
+
 class PackedEncoder:
     """A model of the packed layout: token ids of n texts, or of n pairs -> [n, width] float32.
 
@@ -133,7 +140,15 @@ class PackedEncoder:
             InferenceFailed: the answer has another shape than asked for.
             NonFiniteOutput: the answer holds NaN or infinity.
         """
-        return self._rows.of(self.feeds(texts), len(texts))
+        return self.run(self.pack(texts))
+
+    def pack(self, texts: Sequence[Sequence[int]]) -> Feeds:
+        """The first half of a call."""
+        return Feeds(self.feeds(texts), list(map(len, texts)))
+
+    def run(self, batch: Feeds) -> FloatArray:
+        """The second half of a call."""
+        return self._rows.of(batch)
 
     def feeds(self, texts: Sequence[Sequence[int]]) -> dict[str, npt.NDArray[np.int64]]:
         """The graph's inputs."""
@@ -169,7 +184,15 @@ class PaddedEncoder:
 
     def __call__(self, texts: Sequence[Sequence[int]]) -> FloatArray:
         """Run one batch; safe to call from several threads. Raises as `PackedEncoder`."""
-        return self._rows.of(self.feeds(texts), len(texts))
+        return self.run(self.pack(texts))
+
+    def pack(self, texts: Sequence[Sequence[int]]) -> Feeds:
+        """The first half of a call."""
+        return Feeds(self.feeds(texts), list(map(len, texts)))
+
+    def run(self, batch: Feeds) -> FloatArray:
+        """The second half of a call."""
+        return self._rows.of(batch)
 
     def feeds(self, texts: Sequence[Sequence[int]]) -> dict[str, npt.NDArray[np.int64]]:
         """The graph's inputs."""
@@ -202,8 +225,16 @@ class TokenEncoder:
 
     def __call__(self, texts: Sequence[Sequence[int]]) -> list[FloatArray]:
         """Run one batch; safe to call from several threads. Raises as `PackedEncoder`."""
-        (rows,) = self._encoder.session.run([self._output], self._encoder.token_feeds(texts))
-        lengths = list(map(len, texts))
+        return self.run(self.pack(texts))
+
+    def pack(self, texts: Sequence[Sequence[int]]) -> Feeds:
+        """The first half of a call."""
+        return Feeds(self._encoder.token_feeds(texts), list(map(len, texts)))
+
+    def run(self, batch: Feeds) -> list[FloatArray]:
+        """The second half of a call."""
+        (rows,) = self._encoder.session.run([self._output], batch.arrays)
+        lengths = batch.lengths
         if rows.ndim == 3:
             rows = np.concatenate([row[:length] for row, length in zip(rows, lengths, strict=True)])
         if len(rows) != sum(lengths):
@@ -222,12 +253,11 @@ class _Rows:
         self._width = width
         _require_output(session, output)
 
-    def of(self, feeds: Mapping[str, npt.NDArray[np.int64]], texts: int) -> FloatArray:
-        (rows,) = self._session.run([self._output], feeds)
-        if rows.shape != (texts, self._width):
-            raise InferenceFailed(
-                f"the model returned shape {rows.shape} instead of {(texts, self._width)}"
-            )
+    def of(self, batch: Feeds) -> FloatArray:
+        (rows,) = self._session.run([self._output], batch.arrays)
+        expected = (len(batch.lengths), self._width)
+        if rows.shape != expected:
+            raise InferenceFailed(f"the model returned shape {rows.shape} instead of {expected}")
         if not np.isfinite(rows).all():
             raise NonFiniteOutput("the model's answer is not a finite number")
         checked: FloatArray = rows

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -49,6 +50,13 @@ class LiveServer:
 
 
 ServerFactory = Callable[..., LiveServer]
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """What a server does after its answer, such as counting it, is not done when that arrives."""
+    give_up_s = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < give_up_s
 
 
 @contextmanager

@@ -17,8 +17,8 @@ from service.offline.predict import Predictor
 from service.store.manifest import ManifestFields
 from service.store.repository import ModelRepository
 from tests.conftest import tiny_tokenizer
-from tests.integration.conftest import ENCSERVE, LiveServer, live_server
-from tests.integration.test_live import ADMIN, KEY, admin, until
+from tests.integration.conftest import ENCSERVE, LiveServer, live_server, until
+from tests.integration.test_live import ADMIN, KEY, admin
 
 WORDS = ("the", "a", "not", "good", "train", "leaves", "at", "nine", "food")
 TEXTS = [f"{first} {second} {third}" for first in WORDS for second in WORDS for third in WORDS]

@@ -5,8 +5,7 @@ import os
 import shutil
 import signal
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import pytest
 
 from service.store.manifest import ManifestFields
 from service.store.repository import ModelRepository, PublishedModel
-from tests.integration.conftest import LiveServer, Process, live_server
+from tests.integration.conftest import LiveServer, Process, live_server, until
 from tests.integration.test_bulk import stream
 
 KEY = "correct horse"
@@ -59,12 +58,6 @@ def version(server: LiveServer, model: str = "embedding") -> str:
     response = server.client.post("/v1/embeddings", json={"input": "the food", "model": model})
     assert response.status_code == 200, response.text
     return str(response.headers["x-model-version"])
-
-
-def until(condition: Callable[[], bool]) -> None:
-    give_up_s = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < give_up_s
 
 
 def test_current_version_is_swapped_and_the_old_one_is_gone(

@@ -18,7 +18,7 @@ from service.api.observe import ObserveRequests
 from service.cli.metrics_page import metrics_page
 from service.metrics import Metrics
 from tests.chaos.sizes import size
-from tests.integration.conftest import LiveServer, ServerFactory, documented_examples
+from tests.integration.conftest import LiveServer, ServerFactory, documented_examples, until
 
 DOCUMENTED = Path(__file__).parents[2] / "docs" / "metrics.md"
 MOST_SERIES = 300
@@ -60,6 +60,7 @@ def test_every_stage_of_known_requests_is_counted_exactly(start_server: ServerFa
     for text in ("the food", "the train", "the leaves at nine", "the food"):
         server.client.post("/v1/sentiment", json={"input": text}).raise_for_status()
     series = "encserve_stage_duration_seconds_count"
+    until(lambda: server.count(series, model="sentiment", stage="write") >= 4)
     counted = {stage: server.count(series, model="sentiment", stage=stage) for stage in STAGES}
     # The fourth text is in the cache: it neither waits nor runs.
     of_texts = {"queue": 3, "pack": 3, "infer": 3}
@@ -85,6 +86,17 @@ def test_faults_are_told_apart_by_whose_they_are(start_server: ServerFactory) ->
     for text in ("the food", "the train", ""):
         server.client.post("/v1/embeddings", json={"input": text})
     server.client.post("/v1/embeddings", json={"input": "x", "model": "nothing"})
+    until(
+        lambda: (
+            server.count(
+                "encserve_requests_total",
+                outcome="model_not_found",
+                endpoint="/v1/embeddings",
+                model="",
+            )
+            == 1
+        )
+    )
     faults = {
         fault: server.count("encserve_slo_requests_total", model="embedding", fault=fault)
         for fault in ("none", "caller", "server")

@@ -18,11 +18,11 @@ from service.errors import (
     EncserveError,
     InvalidDimensions,
     InvalidField,
-    TooManyTokens,
     WrongTask,
 )
+from service.inputs import Input
 from service.metrics import ModelMetrics
-from service.preparing import DEFAULT, Input, Options, Preparer
+from service.preparing import DEFAULT, Options, Preparer
 from service.runtime.outputs import (
     FloatArray,
     Pooling,
@@ -197,7 +197,7 @@ class Engine:
         if options.overflow == "windows" or options.partial:
             raise ValueError("vectors of tokens are neither spread over windows nor partial")
         most = self._settings.max_token_vectors
-        computed = await self._compute(self._token_batcher, inputs, options, most)
+        computed = await self.compute(inputs, options, self._token_batcher, most)
         vectors = [row for row in computed.rows if not isinstance(row, EncserveError)]
         return vectors, self._counted(computed, np.empty((len(inputs), 0), np.float32))
 
@@ -227,7 +227,7 @@ class Engine:
         pooling: Pooling,
     ) -> Answer:
         """The model's rows, each through `finish`, put together where an input has several."""
-        computed = await self._compute(self._batcher, inputs, options)
+        computed = await self.compute(inputs, options)
         nothing = np.zeros(self.manifest.width, np.float32)
         found = [nothing if isinstance(row, EncserveError) else row for row in computed.rows]
         rows = finish(np.stack(found)) if found else np.empty((0, self.manifest.width), np.float32)
@@ -237,13 +237,20 @@ class Engine:
         pooled = pool_spans(rows, computed.owners, tokens, len(inputs), pooling)
         return self._counted(computed, pooled)
 
-    async def _compute(
+    async def compute(
         self,
-        batcher: Batcher[FloatArray],
         inputs: Sequence[Input],
         options: Options,
+        batcher: Batcher[FloatArray] | None = None,
         max_tokens: int | None = None,
     ) -> Computed:
+        """Rows of the model as they stand, counted in no statistics of answers. Raises as `embed`.
+
+        Args:
+            batcher: of what is wanted of the model; without it what it is made for.
+            max_tokens: most of all inputs together.
+        """
+        batcher = batcher or self._batcher
         timeout_s = self._settings.request_timeout_s
         if options.timeout_s is not None:
             timeout_s = min(timeout_s, options.timeout_s)
@@ -256,8 +263,8 @@ class Engine:
                 )
                 computed = Computed(prepared, time.perf_counter() - started_s)
                 spans = [span for spans in prepared.spans for span in spans]
-                if max_tokens is not None and sum(map(len, spans)) > max_tokens:
-                    raise _too_many_token_vectors(max_tokens)
+                if max_tokens is not None:
+                    prepared.check_vectors(max_tokens)
                 if spans:
                     submit = batcher.submit_each if options.partial else batcher.submit
                     computed.rows = await submit(
@@ -285,14 +292,6 @@ class Engine:
 
     def _batchers(self) -> list[Batcher[FloatArray]]:
         return [self._batcher, *([self._token_batcher] if self._token_batcher else [])]
-
-
-def _too_many_token_vectors(limit: int) -> TooManyTokens:
-    return TooManyTokens(
-        f"the texts have more than {limit} tokens together, each with a vector: send fewer at a "
-        "time, or raise ENCSERVE_MAX_TOKEN_VECTORS",
-        param="input",
-    )
 
 
 def _unchanged(rows: FloatArray) -> FloatArray:

@@ -74,10 +74,12 @@ class BlankText(InvalidRequest):
 class TooManyTexts(InvalidRequest):
     code = "too_many_texts"
 
-    def __init__(self, texts: int, limit: int) -> None:
+    def __init__(
+        self, texts: int, limit: int, *, setting: str = "ENCSERVE_MAX_TEXTS_PER_REQUEST"
+    ) -> None:
         super().__init__(
             f"the request has {texts} texts, the limit is {limit}: "
-            "send fewer at a time, or raise ENCSERVE_MAX_TEXTS_PER_REQUEST",
+            f"send fewer at a time, or raise {setting}",
             param="input",
         )
 

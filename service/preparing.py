@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from service.batching.queue import Priority
 from service.batching.workers import WorkerPool
@@ -14,8 +14,10 @@ from service.errors import (
     TextTooLong,
     TokenIdsNotAccepted,
     TooManyTexts,
+    TooManyTokens,
     WrongTask,
 )
+from service.inputs import Input, OwnIds, Pair, TokenIds, characters
 from service.metrics import ModelMetrics
 from service.runtime.outputs import Pooling
 from service.runtime.tokenizer import Side, Tokenized, Tokenizer
@@ -28,22 +30,6 @@ Overflow = Literal["truncate", "error", "windows"]
 INLINE_TOKENIZE_CHARS = 2_000
 # Longer requests are tokenized in portions, so that they take turns and end when callers leave.
 TOKENIZE_PORTION_CHARS = 16_000
-
-
-class Pair(NamedTuple):
-    """Two texts that a model judges together, as a question and an answer to it."""
-
-    first: str
-    second: str
-
-
-class TokenIds(tuple[int, ...]):
-    """Ids of the model's own tokenizer, special tokens included, in the place of a text."""
-
-    __slots__ = ()
-
-
-Input = str | Pair | TokenIds
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +68,19 @@ class Prepared:
     spans: list[list[list[int]]]
     full_tokens: list[int]
     errors: dict[int, InvalidRequest] = field(default_factory=dict)
+
+    def check_vectors(self, most: int) -> None:
+        """Raise if all spans together have more tokens than may have a vector each.
+
+        Raises:
+            TooManyTokens: they have.
+        """
+        if sum(len(span) for spans in self.spans for span in spans) > most:
+            raise TooManyTokens(
+                f"the texts have more than {most} tokens together, each with a vector: send fewer "
+                "at a time, or raise ENCSERVE_MAX_TOKEN_VECTORS",
+                param="input",
+            )
 
 
 class Preparer:
@@ -133,7 +132,9 @@ class Preparer:
         for index, ids in zip(sound, tokenized, strict=True):
             prepared.full_tokens[index] = ids.full_tokens
             try:
-                prepared.spans[index] = self._fit(ids, index, prompt, options)
+                own = isinstance(inputs[index], OwnIds)
+                fitting = [ids.token_ids] if own else self._fit(ids, index, prompt, options)
+                prepared.spans[index] = fitting
             except InvalidRequest as error:
                 refuse(index, error)
         return prepared
@@ -179,11 +180,12 @@ class Preparer:
             return tokenized
 
     def _encode(self, inputs: Sequence[Input], prompt: "_Prompt") -> list[Tokenized]:
-        """In the order of `inputs`, which are all of one kind, or ids and texts."""
-        if self._reads_pairs:
-            return self._tokenizer.encode_pairs([pair for pair in inputs if isinstance(pair, Pair)])
+        """In the order of `inputs`."""
+        pairs = [pair for pair in inputs if isinstance(pair, Pair)]
         texts = [prompt.text + text for text in inputs if isinstance(text, str)]
-        encoded = iter(self._tokenizer.encode_whole(texts))
+        encoded = iter(
+            self._tokenizer.encode_pairs(pairs) if pairs else self._tokenizer.encode_whole(texts)
+        )
         return [
             Tokenized(list(text), len(text), blank=False)
             if isinstance(text, TokenIds)
@@ -225,6 +227,8 @@ class Preparer:
 
     def _fault(self, text: Input, index: int) -> InvalidRequest | None:
         """What is wrong with an input before it is tokenized."""
+        if isinstance(text, OwnIds):
+            return None
         if self._reads_pairs is not isinstance(text, Pair):
             wanted = "two texts together" if self._reads_pairs else "single texts, not pairs"
             raise WrongTask(
@@ -275,13 +279,6 @@ class _Prompt:
 
 def _param(index: int) -> str:
     return f"input[{index}]"
-
-
-def characters(text: Input) -> int:
-    """Of a text or of both texts of a pair; ids have none."""
-    return (
-        len(text) if isinstance(text, str) else sum(map(len, text)) if isinstance(text, Pair) else 0
-    )
 
 
 def _portions(inputs: Sequence[Input], max_chars: int) -> Iterator[list[Input]]:

@@ -133,6 +133,15 @@ class Settings(BaseSettings):
         2**20, ge=64, description="longest line of a bulk stream; a longer one fails alone"
     )
     max_texts_per_request: int = Field(2048, ge=1, description="most texts in one request")
+    max_explained_texts: int = Field(
+        16, ge=1, description="most texts in one request for explanations"
+    )
+    explain_max_runs: float = Field(
+        40.0,
+        ge=4,
+        allow_inf_nan=False,
+        description="tokens that explaining a text may cost, in times the text's own",
+    )
     max_token_vectors: int = Field(
         4096, ge=1, description="most tokens in one request for a vector of each token"
     )

@@ -72,6 +72,60 @@ class SentimentResponse(_ClassifyResponse):
     data: list[Sentiment]
 
 
+class Words(BaseModel):
+    """One word or several. start, end: in characters (code points) of the text."""
+
+    text: str
+    start: int
+    end: int
+    part: int | None = Field(None, description="of a pair: 0 in its first text, 1 in its second")
+
+
+class WeighedWords(Words):
+    weight: float = Field(description="by how much the score falls when they are left out")
+
+
+class WeighedPhrase(WeighedWords):
+    interaction: float = Field(description="what they move more than each of them alone")
+
+
+class Completeness(BaseModel):
+    """How well the parts add up: no gap where words move the score independently."""
+
+    total: float = Field(description="from none of the words to all of them")
+    sum_of_weights: float
+    gap: float
+
+
+class ChangingDeletion(BaseModel):
+    """The fewest words found whose deletion changes the label, and the label without them."""
+
+    removed: list[Words]
+    label: str
+    score: float
+
+
+class ExplainedText(BaseModel):
+    index: int
+    label: str
+    score: float
+    scores: dict[str, float]
+    words: list[WeighedWords]
+    phrases: list[WeighedPhrase]
+    completeness: Completeness
+    deletion: ChangingDeletion | None
+    runs: float = Field(description="tokens that this has cost, in times the text's own")
+    truncated: bool
+    full_tokens: int
+
+
+class ExplainResponse(_ClassifyResponse):
+    unit: Literal["log_odds", "value"] = Field(
+        description="of weights: log-odds of the label, or regression's own unit"
+    )
+    data: list[ExplainedText]
+
+
 class AnalyzedText(BaseModel):
     """A text's mood and its vector."""
 

@@ -14,6 +14,7 @@ from service.api import (
     bulk,
     classify,
     cohere,
+    explain,
     feedback,
     oip,
     oip_facts,
@@ -72,7 +73,7 @@ def create_app(settings: Settings, models: LiveModels, metrics: Metrics) -> Fast
     install_error_handlers(app)
     # In this order a path is compared with the routes: those that are asked most come first.
     for module in (
-        *(openai, classify, oip, tei, cohere, tei_root, analyze, bulk, feedback),
+        *(openai, classify, oip, tei, cohere, tei_root, analyze, explain, bulk, feedback),
         *(tei_tools, oip_facts, admin, ops),
     ):
         app.include_router(module.router)

@@ -19,7 +19,8 @@ from service.api.vectors import EncodingFormat
 from service.batching.queue import Priority
 from service.engine import Engine
 from service.errors import InvalidDimensions, UnsupportedMediaType
-from service.preparing import Input, Options
+from service.inputs import Input
+from service.preparing import Options
 
 router = APIRouter(route_class=StrictRoute, tags=["Bulk"])
 

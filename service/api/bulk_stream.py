@@ -23,7 +23,7 @@ from service.errors import (
     ShuttingDown,
     TooManyTokens,
 )
-from service.preparing import Input
+from service.inputs import Input
 from service.registry import EngineRegistry
 from service.settings import Settings
 

@@ -29,7 +29,8 @@ from service.api.schemas import ClassifyOptions, ClassifyRequest, SentimentReque
 from service.api.zero_shot import score_labels
 from service.engine import Engine
 from service.errors import InvalidField, WrongTask
-from service.preparing import Input, Options, Pair
+from service.inputs import Input, Pair
+from service.preparing import Options
 from service.registry import EngineRegistry
 from service.runtime.outputs import FloatArray, compound
 
@@ -49,7 +50,7 @@ async def classify(
         return await _classify_by(body, body.candidate_labels, request)
     engine = select_engine(request, "classification", body.model, body.expected_version)
     answer = await engine.classify(
-        _inputs(body.input), _options(request, body), raw_scores=body.raw_scores
+        inputs_of(body.input), _options(request, body), raw_scores=body.raw_scores
     )
     entries = label_entries(answer, engine.manifest.labels, body, _thresholds(engine, body))
     return _respond(request, engine, answer, entries)
@@ -158,7 +159,7 @@ def _thresholds(engine: Engine, options: ClassifyOptions) -> dict[str, float]:
 async def _classify_by(body: ClassifyRequest, labels: Sequence[str], request: Request) -> Response:
     """Zero-shot: labels of the caller's own."""
     engine = select_engine(request, "embedding", body.model, body.expected_version)
-    texts = _inputs(body.input)
+    texts = inputs_of(body.input)
     if body.raw_scores or body.threshold == "calibrated" or any(isinstance(t, Pair) for t in texts):
         raise InvalidField(
             "with candidate_labels there are neither raw_scores nor calibrated thresholds, and "
@@ -190,7 +191,8 @@ def _options(request: Request, body: ClassifyOptions) -> Options:
     )
 
 
-def _inputs(given: str | list[str] | list[list[str]]) -> list[Input]:
+def inputs_of(given: str | list[str] | list[list[str]]) -> list[Input]:
+    """Texts, or pairs of texts."""
     texts = [given] if isinstance(given, str) else given
     return [text if isinstance(text, str) else Pair(*text) for text in texts]
 

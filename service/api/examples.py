@@ -59,6 +59,13 @@ ANALYZE_REQUESTS: Examples = {
     },
 }
 
+EXPLAIN_REQUESTS: Examples = {
+    "one text": {
+        "summary": "One text",
+        "value": {"input": "The room was clean, but the food was awful."},
+    },
+}
+
 EMBED_REQUESTS: Examples = {
     "several texts": {
         "summary": "Several texts, cut to 3 dimensions",

@@ -12,7 +12,7 @@ from service.answers import Answer
 from service.batching.queue import Priority
 from service.engine import Engine
 from service.errors import InvalidField
-from service.preparing import Input, characters
+from service.inputs import Input, characters
 from service.settings import Settings
 
 PRIORITY = "X-Priority"

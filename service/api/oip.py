@@ -35,7 +35,8 @@ from service.api.routing import (
 from service.batching.queue import Priority
 from service.engine import Engine
 from service.errors import InvalidField
-from service.preparing import Input, Options, Overflow
+from service.inputs import Input
+from service.preparing import Options, Overflow
 from service.registry import EngineRegistry
 
 router = APIRouter(route_class=OipRoute, tags=["Open Inference Protocol"])

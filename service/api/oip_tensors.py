@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from service.api.oip_schemas import InferInput
 from service.errors import InvalidField
-from service.preparing import Input, Pair
+from service.inputs import Input, Pair
 
 _LENGTH = struct.Struct("<I")
 

@@ -25,7 +25,7 @@ from service.api.schemas import EmbeddingsRequest
 from service.api.vectors import EncodingFormat, bytes_response, encode_vectors, wanted_bytes
 from service.engine import Engine
 from service.errors import InvalidField, TokenIdsNotAccepted
-from service.preparing import Input, TokenIds
+from service.inputs import Input, TokenIds
 from service.registry import EngineRegistry
 
 router = APIRouter(route_class=StrictRoute, tags=["OpenAI"])

@@ -161,6 +161,14 @@ class ClassifyRequest(ClassifyOptions):
     multi_label: bool = Field(False, description="each label by itself: scores need not sum to 1")
 
 
+class ExplainRequest(StrictBody):
+    input: TextsOrPairs
+    model: str | None = Field(None, description="default: the store's sentiment model")
+    label: str | None = Field(None, description="the label to explain; default: the likeliest")
+    expected_version: ExpectedVersion = None
+    prompt_name: str | None = Field(None, description="as in /v1/classify")
+
+
 class AnalyzeRequest(LengthOptions):
     input: Texts
     expected_version: ExpectedVersion = None

@@ -29,7 +29,7 @@ from service.api.tei_schemas import (
 )
 from service.api.tei_tools import default_engine
 from service.api.zero_shot import score_labels
-from service.preparing import Input
+from service.inputs import Input
 from service.runtime.outputs import FloatArray, sigmoid, softmax
 from service.store.manifest import Task
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from service.errors import EmptyInput, InvalidField, TokenIdsNotAccepted
-from service.preparing import Input, Pair, TokenIds
+from service.inputs import Input, Pair, TokenIds
 
 
 class TeiError(BaseModel):

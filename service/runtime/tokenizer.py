@@ -36,7 +36,7 @@ class Tokenized:
 class Token:
     """One token of a text. start, end: in characters of the text; a special token stands at none.
 
-    text: as the vocabulary writes it.
+    text: as the vocabulary writes it. part: 1 in the second text of a pair, else 0.
     """
 
     id: int
@@ -44,6 +44,7 @@ class Token:
     special: bool
     start: int | None
     end: int | None
+    part: int = 0
 
 
 class Tokenizer:
@@ -146,17 +147,17 @@ class Tokenizer:
 
     def tokens(self, text: str, *, special_tokens: bool = True) -> list[Token]:
         """The tokens of the whole text, each with its place in it."""
-        encoding = self._tokenizer.encode(text, add_special_tokens=special_tokens)
-        return [
-            Token(token_id, written, special, *((None, None) if special else place))
-            for token_id, written, special, place in zip(
-                encoding.ids,
-                encoding.tokens,
-                map(bool, encoding.special_tokens_mask),
-                encoding.offsets,
-                strict=True,
-            )
-        ]
+        return _tokens_of(self._tokenizer.encode(text, add_special_tokens=special_tokens))
+
+    def tokens_read(self, text: str | tuple[str, str]) -> list[Token]:
+        """The tokens of a text or a pair as `encode` or `encode_pairs` cut it."""
+        if isinstance(text, str):
+            tokens = self.tokens(text)
+            end = len(tokens) - self._after
+            room = self.max_tokens - self._after
+            return tokens[: min(room, end)] + tokens[end:]
+        first, second = (self._tokenizer.encode(one, add_special_tokens=False) for one in text)
+        return _tokens_of(self._join(first, second))
 
     def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
         """The text of token ids below `vocabulary_size`, as far as the vocabulary keeps it."""
@@ -165,12 +166,33 @@ class Tokenizer:
     def _joined(self, first: tokenizers.Encoding, second: tokenizers.Encoding) -> Tokenized:
         special_tokens = self._tokenizer.num_special_tokens_to_add(is_pair=True)
         full_tokens = len(first) + len(second) + special_tokens
-        room = max(0, self.max_tokens - special_tokens)
+        ids = self._join(first, second).ids
+        return Tokenized(ids, full_tokens, blank=full_tokens <= special_tokens)
+
+    def _join(self, first: tokenizers.Encoding, second: tokenizers.Encoding) -> tokenizers.Encoding:
+        """Both as one input that fits; the longer one is cut."""
+        room = self.max_tokens - self._tokenizer.num_special_tokens_to_add(is_pair=True)
+        room = max(0, room)
         shorter = min(len(first), len(second), room // 2)
         first.truncate(room - shorter if len(first) > len(second) else shorter)
         second.truncate(room - len(first))
-        ids = self._tokenizer.post_process(first, second).ids
-        return Tokenized(ids, full_tokens, blank=full_tokens <= special_tokens)
+        return self._tokenizer.post_process(first, second)
+
+
+def _tokens_of(encoding: tokenizers.Encoding) -> list[Token]:
+    return [
+        Token(token_id, written, special, None, None)
+        if special
+        else Token(token_id, written, special, *place, part or 0)
+        for token_id, written, special, place, part in zip(
+            encoding.ids,
+            encoding.tokens,
+            map(bool, encoding.special_tokens_mask),
+            encoding.offsets,
+            encoding.sequence_ids,
+            strict=True,
+        )
+    ]
 
 
 def _special_tokens_before(tokenizer: tokenizers.Tokenizer) -> int:

@@ -16,15 +16,23 @@ from typing import Any
 
 import httpx2
 import pytest
+import torch
 import uvicorn
 from prometheus_client import CollectorRegistry
+from rich.console import Console
 
 from service.api.app import create_app
 from service.api.connection import ConnectionProtocol
 from service.api.examples import PATH_PARTS
 from service.live import load_models
 from service.metrics import Metrics
+from service.offline.export import TrainingRecord, publish
+from service.offline.heads import ClassificationModel
+from service.offline.progress import Progress
+from service.runtime.outputs import ProblemType
 from service.settings import load_settings
+from service.store.repository import ModelRepository
+from tests.conftest import SENTENCES, only_fp32, tiny_checkpoint
 
 UNEXAMPLED = ("/v1/bulk", "/v1/feedback", "/v2/repository/index")
 ENCSERVE = [sys.executable, "-m", "service.cli"]
@@ -192,3 +200,26 @@ def process(tiny_store: Path) -> Iterator[Process]:
     started = Process(tiny_store)
     yield started
     started.close()
+
+
+@pytest.fixture(scope="session")
+def judges(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cross-encoder of one score, a classifier with any number of labels, and a regression."""
+    root = tmp_path_factory.mktemp("judges")
+    checkpoint = tiny_checkpoint(tmp_path_factory.mktemp("checkpoint"))
+    separator_id = 3
+    made: list[tuple[str, tuple[str, ...], ProblemType, int | None]] = [
+        ("judge", ("score",), "multi_label", separator_id),
+        ("topics", ("food", "trains", "leaves"), "multi_label", None),
+        ("grade", ("stars",), "regression", None),
+    ]
+    progress = Progress(Console(quiet=True))
+    for name, labels, problem_type, pair_separator_id in made:
+        model = ClassificationModel(checkpoint.encoder, "mean", labels=len(labels)).eval()
+        torch.nn.init.normal_(model.classifier.weight)
+        record = TrainingRecord(labels, {}, None, None, problem_type, None, (), pair_separator_id)
+        inputs: Any = (
+            [(a, b) for a in SENTENCES for b in SENTENCES] if pair_separator_id else SENTENCES
+        )
+        publish(ModelRepository(root), name, model, checkpoint, progress, inputs, only_fp32, record)
+    return root

@@ -6,41 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from rich.console import Console
 
-from service.offline.export import TrainingRecord, publish
-from service.offline.heads import ClassificationModel
-from service.offline.progress import Progress
-from service.runtime.outputs import ProblemType
-from service.store.repository import ModelRepository
-from tests.conftest import SENTENCES, only_fp32, tiny_checkpoint
 from tests.integration.conftest import LiveServer, live_server
 
 PAIRS = [["the food", "good food"], ["a train", "the leaves at nine"], ["bad " * 30, "nine " * 30]]
 TEXTS = [pair[1] for pair in PAIRS]
-
-
-@pytest.fixture(scope="module")
-def judges(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with a cross-encoder of one score, and a classifier of single texts with many."""
-    root = tmp_path_factory.mktemp("judges")
-    checkpoint = tiny_checkpoint(tmp_path_factory.mktemp("checkpoint"))
-    separator_id = 3
-    made: list[tuple[str, tuple[str, ...], ProblemType, int | None]] = [
-        ("judge", ("score",), "multi_label", separator_id),
-        ("topics", ("food", "trains", "leaves"), "multi_label", None),
-    ]
-    progress = Progress(Console(quiet=True))
-    for name, labels, problem_type, pair_separator_id in made:
-        model = ClassificationModel(checkpoint.encoder, "mean", labels=len(labels)).eval()
-        torch.nn.init.normal_(model.classifier.weight)
-        record = TrainingRecord(labels, {}, None, None, problem_type, None, (), pair_separator_id)
-        inputs: Any = (
-            [(a, b) for a in SENTENCES for b in SENTENCES] if pair_separator_id else SENTENCES
-        )
-        publish(ModelRepository(root), name, model, checkpoint, progress, inputs, only_fp32, record)
-    return root
 
 
 @pytest.fixture(scope="module")

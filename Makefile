@@ -8,14 +8,14 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 TEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help serve bootstrap test lint types contracts format lock fuzz chaos openapi metrics-page examples image-test bench-serve bench-peers bench-limit bench-scaling bench-load bench-quality bench-fidelity bench-dialects clean
+.PHONY: help serve bootstrap test lint types contracts format lock fuzz chaos openapi metrics-page examples image-test ui-test bench-serve bench-peers bench-limit bench-scaling bench-load bench-quality bench-fidelity bench-dialects clean
 
 help:  ## list the verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 serve: $(VENV)/offline.stamp  ## install, make the default models if the store lacks them, serve on 127.0.0.1:8080
 	@$(BIN)/encserve bootstrap
-	@exec $(BIN)/encserve serve
+	@exec env ENCSERVE_SHOW_REPORTS=true $(BIN)/encserve serve
 
 bootstrap: $(VENV)/offline.stamp  ## make the default models if the store lacks them
 	@$(BIN)/encserve bootstrap
@@ -58,6 +58,9 @@ examples: $(VENV)/dev.stamp  ## ask the models of the store the examples of /doc
 
 image-test: $(VENV)/dev.stamp  ## build the container image on a Debian base and serve from it (root, buildah, debootstrap)
 	@docker/image_test.sh
+
+ui-test: $(VENV)/dev.stamp  ## the page at / in a real Chromium (Debian's chromium)
+	@$(BIN)/python -m pytest tests/ui
 
 bench-serve: $(VENV)/dev.stamp  ## the server under closed and open loops: rates, latencies, CPU, memory
 	@$(BIN)/python -m benchmarks.serve

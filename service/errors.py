@@ -6,7 +6,7 @@
     │   ├── EmptyInput · BlankText · TooManyTexts · TextTooLong · TooManyTokens
     │   ├── InvalidDimensions · WrongTask · TokenIdsNotAccepted
     │   ├── Unauthorized · AdminDisabled
-    │   └── UnknownModel · UnknownRequest
+    │   └── UnknownModel · UnknownRequest · UnknownPage
     ├── VersionMismatch         another version serves than the caller expects
     ├── Overloaded · DeadlineExceeded · ShuttingDown        try again later
     ├── InferenceFailed         the model could not answer
@@ -106,6 +106,10 @@ class TokenIdsNotAccepted(InvalidRequest):
 
 class UnknownModel(InvalidRequest):
     code = "model_not_found"
+
+
+class UnknownPage(InvalidRequest):
+    code = "page_not_found"
 
 
 class UnknownRequest(InvalidRequest):

@@ -128,6 +128,13 @@ class Settings(BaseSettings):
         20, ge=0, description="time that requests in flight get to finish after SIGTERM"
     )
 
+    playground: bool = Field(True, description="the page at / for trying the models in a browser")
+    show_reports: bool = Field(
+        False,
+        description="cards and reports of models to whoever asks; reports quote texts of the data "
+        "that a model was measured on",
+    )
+
     max_body_bytes: int = Field(4 * 2**20, ge=1, description="largest request body")
     max_bulk_line_bytes: int = Field(
         2**20, ge=64, description="longest line of a bulk stream; a longer one fails alone"

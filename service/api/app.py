@@ -20,6 +20,7 @@ from service.api import (
     oip_facts,
     openai,
     ops,
+    playground,
     tei,
     tei_root,
     tei_tools,
@@ -74,7 +75,7 @@ def create_app(settings: Settings, models: LiveModels, metrics: Metrics) -> Fast
     # In this order a path is compared with the routes: those that are asked most come first.
     for module in (
         *(openai, classify, oip, tei, cohere, tei_root, analyze, explain, bulk, feedback),
-        *(tei_tools, oip_facts, admin, ops),
+        *(tei_tools, oip_facts, admin, playground, ops),
     ):
         app.include_router(module.router)
     return app

@@ -19,6 +19,7 @@ OWN_STATUS: Statuses = {
     errors.Unauthorized: 401,
     errors.AdminDisabled: 403,
     errors.UnknownModel: 404,
+    errors.UnknownPage: 404,
     errors.UnknownRequest: 404,
     errors.ModelNotFound: 404,
     errors.BodyTooSlow: 408,

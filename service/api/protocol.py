@@ -5,6 +5,8 @@ no middleware is asked then, and uvicorn itself waits for ever.
 """
 
 import asyncio
+import socket
+import struct
 from typing import Any, ClassVar
 
 import httptools
@@ -30,6 +32,8 @@ READER_TOO_SLOW = "reader_too_slow"
 # request is answered already.
 LINGER_S = 2.0
 LOOK_S = 0.5
+# Of the system: on, for 0 seconds.
+NO_LINGERING = struct.pack("ii", 1, 0)
 
 
 class StrictProtocol(ConnectionProtocol):
@@ -54,12 +58,14 @@ class StrictProtocol(ConnectionProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._is_spare = False
         self._is_deaf = False
+        self._is_ending = False
         self._in_header = False
         self._in_message = False
         self._header_bytes = 0
         # Bytes since the last of which the application was told.
         self._untold_bytes = 0
         self._header_since_s: float | None = None
+        self._message_since_s = 0.0
         self._unwanted_since_s: float | None = None
         self._linger_since_s: float | None = None
         self._unread_since_s: float | None = None
@@ -125,6 +131,7 @@ class StrictProtocol(ConnectionProtocol):
         super().on_headers_complete()
         self._in_header, self._in_message = False, True
         self._header_since_s = None
+        self._message_since_s = self.loop.time()
         self._untold_bytes = 0
 
     def on_body(self, body: bytes) -> None:
@@ -152,10 +159,16 @@ class StrictProtocol(ConnectionProtocol):
     # Callbacks of the answer and its transport
 
     def on_response_complete(self) -> None:
+        is_last = not self.pipeline
         super().on_response_complete()
-        if self._in_message and self.cycle.response_complete and not self.transport.is_closing():
-            # Answered before its body was there: nobody wants the rest, which may be under way.
-            self._unwanted_since_s = self.loop.time()
+        if self._is_ending and is_last and not self.transport.is_closing():
+            self._linger()
+        elif self._in_message and self.cycle.response_complete and not self.transport.is_closing():
+            # Answered before its body was there: nobody wants the rest, which may be under way, or
+            # has been for long.
+            self._unwanted_since_s = self._message_since_s
+            if self.loop.time() >= self._message_since_s + LINGER_S:
+                self._linger()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -186,8 +199,7 @@ class StrictProtocol(ConnectionProtocol):
             if now_s >= due_s:
                 self._give_up_header()
         if self._is_unread(now_s):
-            self.metrics.refused_connections.labels(READER_TOO_SLOW).inc()
-            self.transport.abort()
+            self._cut_off()
             return
         if self._unread_since_s is not None:
             due_s = min(due_s, self._unread_since_s + self.limits.write_timeout_s)
@@ -219,25 +231,43 @@ class StrictProtocol(ConnectionProtocol):
         self._unread_since_s, self._unread_bytes = now_s, size
         return taken < waited_s * MIN_READ_BYTES_S
 
+    def _cut_off(self) -> None:
+        """End it with a reset: in order, the system would keep what is unread for minutes more."""
+        self.metrics.refused_connections.labels(READER_TOO_SLOW).inc()
+        connection = self.transport.get_extra_info("socket")
+        if connection is not None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGERING)
+        self.transport.abort()
+
     # Refusals
 
     def _refuse(self, refusal: EncserveError) -> None:
         """Say why, once, and take nothing more from this connection."""
         self._is_deaf = True
         self.metrics.refused_connections.labels(refusal.code).inc()
+        if self._earlier_under_way():
+            self._is_ending = True
+            return
         cycle = self.cycle
         if cycle is not None and not cycle.response_complete:
-            if not self._in_message:
-                # The fault is behind a request that is whole: that one is answered, as the last.
-                cycle.keep_alive = False
-                return
             if cycle.response_started:
                 self.transport.abort()
                 return
+            cycle.waiting_for_100_continue = False
             cycle.disconnected = True
             cycle.message_event.set()
         self.transport.write(written(refusal))
         self._linger()
+
+    def _earlier_under_way(self) -> bool:
+        """Are there whole requests before the fault? They are answered, as the last ones."""
+        if not self._in_message:
+            return self.cycle is not None and not self.cycle.response_complete
+        if not self.pipeline:
+            return False
+        # The one at fault waits behind another, and is not to be begun.
+        self.pipeline.popleft()
+        return True
 
     def _linger(self) -> None:
         self._is_deaf = True

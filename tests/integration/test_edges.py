@@ -198,11 +198,16 @@ def test_answer_that_nobody_reads_is_given_up(quick: LiveServer) -> None:
     assert after == before + 1
 
 
-def test_request_before_the_fault_is_still_answered(quick: LiveServer) -> None:
+@pytest.mark.parametrize(
+    "fault",
+    [b"\x00garbage\r\n\r\n", HEAD + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\n"],
+    ids=["no request", "body of the next"],
+)
+def test_request_before_the_fault_is_still_answered(quick: LiveServer, fault: bytes) -> None:
     body = json.dumps({"input": [f"train leaves at {n}" for n in range(1500)]}).encode()
     asked = HEAD + f"Content-Length: {len(body)}\r\n\r\n".encode() + body
     with connected(quick) as connection:
-        connection.sendall(asked + b"\x00garbage\r\n\r\n")
+        connection.sendall(asked + fault)
         answer = read_all(connection)
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert answer.count(b'"object":"embedding"') == 1500

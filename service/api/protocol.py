@@ -10,10 +10,13 @@ import struct
 from typing import Any, ClassVar
 
 import httptools
+from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.server import ServerState
 
 from service.api.connection import ConnectionProtocol
+from service.api.read_pace import ReadPace
 from service.api.refusals import Limits, invalid_http, limits_of, written
 from service.errors import EncserveError
 from service.metrics import Metrics
@@ -24,8 +27,6 @@ SPARE_CONNECTIONS = 32
 PROBES = frozenset(
     (b"/livez", b"/readyz", b"/metrics", b"/health", b"/v2/health/live", b"/v2/health/ready")
 )
-# What a caller who reads must take of an answer that waits: 128 kbit/s.
-MIN_READ_BYTES_S = 16 * 1024
 READER_TOO_SLOW = "reader_too_slow"
 # After a refusal what still comes is thrown away for so long: closed at once, the connection would
 # be reset, and the caller could lose the answer that says why. Also the time for a body whose
@@ -41,8 +42,8 @@ class StrictProtocol(ConnectionProtocol):
 
     A header, from its first byte (the first one from the connection on), has `header_timeout_s`
     and `max_header_bytes`; so has whatever else the application never sees, such as trailers. An
-    answer that waits must be read at `MIN_READ_BYTES_S` over each `write_timeout_s`. The body is
-    the route's own affair: only that knows whether it is itself what is slow.
+    answer that waits must be read at the pace of `ReadPace`, over each `write_timeout_s`. The body
+    is the route's own affair: only that knows whether it is itself what is slow.
     """
 
     limits: ClassVar[Limits]
@@ -65,11 +66,11 @@ class StrictProtocol(ConnectionProtocol):
         # Bytes since the last of which the application was told.
         self._untold_bytes = 0
         self._header_since_s: float | None = None
+        self._running: RequestResponseCycle | None = None
         self._message_since_s = 0.0
         self._unwanted_since_s: float | None = None
         self._linger_since_s: float | None = None
-        self._unread_since_s: float | None = None
-        self._unread_bytes = 0
+        self._pace = ReadPace(self.limits.write_timeout_s)
         self._refusal: EncserveError | None = None
         self._look_later: asyncio.TimerHandle | None = None
 
@@ -86,6 +87,12 @@ class StrictProtocol(ConnectionProtocol):
         self.metrics.connections.dec()
         if self._look_later is not None:
             self._look_later.cancel()
+        # uvicorn tells only the newest of several requests that its caller has left.
+        for cycle in (self._running, *(cycle for cycle, _ in self.pipeline)):
+            if cycle is not None:
+                cycle.disconnected = True
+                cycle.message_event.set()
+        self.pipeline.clear()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -146,6 +153,10 @@ class StrictProtocol(ConnectionProtocol):
             self._unwanted_since_s, self._header_since_s = None, self.loop.time()
         super().on_message_complete()
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
     def _count_header(self, added_bytes: int) -> None:
         self._header_bytes += added_bytes
         if self._header_bytes > self.limits.max_header_bytes:
@@ -172,12 +183,11 @@ class StrictProtocol(ConnectionProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._unread_since_s = self.loop.time()
-        self._unread_bytes = self.transport.get_write_buffer_size()
+        self._pace.wait(self.loop.time(), self.transport.get_write_buffer_size())
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self._unread_since_s = None
+        self._pace.end()
 
     # Deadlines
 
@@ -198,12 +208,10 @@ class StrictProtocol(ConnectionProtocol):
             due_s = self._header_since_s + self.limits.header_timeout_s
             if now_s >= due_s:
                 self._give_up_header()
-        if self._is_unread(now_s):
+        if self._pace.is_too_slow(now_s, self.transport.get_write_buffer_size()):
             self._cut_off()
             return
-        if self._unread_since_s is not None:
-            due_s = min(due_s, self._unread_since_s + self.limits.write_timeout_s)
-        wait_s = min(LOOK_S, max(0.01, due_s - now_s))
+        wait_s = min(LOOK_S, max(0.01, min(due_s, self._pace.due_s) - now_s))
         self._look_later = self.loop.call_later(wait_s, self._look)
 
     def _give_up_header(self) -> None:
@@ -214,22 +222,6 @@ class StrictProtocol(ConnectionProtocol):
             self.transport.close()
             return
         self._refuse(self.limits.header_too_slow())
-
-    def _is_unread(self, now_s: float) -> bool:
-        """Less of the waiting answer was taken, over the time, than whoever reads would take."""
-        size = self.transport.get_write_buffer_size()
-        if not size:
-            self._unread_since_s = None
-            return False
-        if self._unread_since_s is None:
-            self._unread_since_s, self._unread_bytes = now_s, size
-            return False
-        waited_s = now_s - self._unread_since_s
-        if waited_s < self.limits.write_timeout_s:
-            return False
-        taken = self._unread_bytes - size
-        self._unread_since_s, self._unread_bytes = now_s, size
-        return taken < waited_s * MIN_READ_BYTES_S
 
     def _cut_off(self) -> None:
         """End it with a reset: in order, the system would keep what is unread for minutes more."""

@@ -198,6 +198,10 @@ class SourceFailed(StoreError):
     code = "source_failed"
 
 
+class InvalidSetting(EncserveError):
+    code = "invalid_setting"
+
+
 class WorkshopError(EncserveError):
     code = "workshop_error"
 

@@ -2,11 +2,21 @@
 
 from rich.console import Console
 
-from service.cli import evaluation, exporting, metrics_page, serving, store, training
+from service.cli import doctor, evaluation, exporting, metrics_page, serving, store, training
 from service.cli.common import app
 from service.errors import EncserveError
 
-__all__ = ["app", "evaluation", "exporting", "main", "metrics_page", "serving", "store", "training"]
+__all__ = [
+    "app",
+    "doctor",
+    "evaluation",
+    "exporting",
+    "main",
+    "metrics_page",
+    "serving",
+    "store",
+    "training",
+]
 
 
 def main() -> None:

@@ -7,12 +7,19 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from service.cli.common import Store, app, settings_of
+from service.cli.common import Store, app, examples, settings_of
 from service.settings import ENV_PREFIX, Settings
 from service.store.repository import ModelRepository
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "encserve serve",
+        "encserve serve --port 9000 --model sentiment --model embedding@2",
+        "encserve serve --watch 5 --aliases text-embedding-3-small=embedding",
+        "ENCSERVE_MAX_QUEUE_TOKENS=65536 encserve serve --host 0.0.0.0",
+    ),
+)
 def serve(
     host: Annotated[str | None, typer.Option(help="Address. (env ENCSERVE_HOST)")] = None,
     port: Annotated[int | None, typer.Option(help="0: a free one. (env ENCSERVE_PORT)")] = None,
@@ -61,7 +68,12 @@ def serve(
     run_server(settings)
 
 
-@app.command("openapi")
+@app.command(
+    "openapi",
+    epilog=examples(
+        "encserve openapi > openapi.json",
+    ),
+)
 def show_openapi() -> None:
     """Print the OpenAPI document of the service, which is the same whatever models it serves."""
     import json
@@ -84,7 +96,13 @@ def show_openapi() -> None:
     print(json.dumps(document, indent=1, ensure_ascii=False))
 
 
-@app.command("settings")
+@app.command(
+    "settings",
+    epilog=examples(
+        "encserve settings",
+        "ENCSERVE_PORT=9000 encserve settings",
+    ),
+)
 def show_settings() -> None:
     """List every setting of the server: variable, value now, meaning."""
     settings = settings_of()
@@ -95,7 +113,12 @@ def show_settings() -> None:
     Console().print(table)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "encserve tune",
+        "encserve tune sentiment --seconds 60",
+    ),
+)
 def tune(
     names: Annotated[list[str] | None, typer.Argument(help="Models. (default: all)")] = None,
     variant: Annotated[str | None, typer.Option(help="(default: the one that is served)")] = None,
@@ -128,7 +151,12 @@ def tune(
         Console().print(f"{name}, {chosen}:", table, f"kept in {path}", sep="\n")
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "encserve promote sentiment",
+        "encserve promote sentiment --server http://10.0.0.7:8080 --min-texts 1000",
+    ),
+)
 def promote(
     name: Annotated[str, typer.Argument(help="Model that has a shadow.")],
     server: Annotated[str, typer.Option(help="Where it serves.")] = "http://127.0.0.1:8080",

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from service.cli.common import Base, Store, app, repository_of, workshop
+from service.cli.common import Base, Store, app, examples, repository_of, workshop
 from service.cli.exporting import export
 
 Epochs = Annotated[int | None, typer.Option(min=1, help="Passes over the data.")]
@@ -22,7 +22,11 @@ SaveEvery = Annotated[
 ]
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "encserve bootstrap",
+    ),
+)
 def bootstrap(model_store: Store = None) -> None:
     """Make the two default models, `embedding` and `sentiment`, where the store lacks them."""
     published = repository_of(model_store).names()
@@ -33,7 +37,14 @@ def bootstrap(model_store: Store = None) -> None:
         finetune("sentiment", dev_fraction=0.06, test_fraction=0.06, model_store=model_store)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "encserve finetune topics --data mine.csv",
+        "encserve finetune topics --data mine.tsv --text-column body --label-column topic",
+        "encserve finetune tags --data tags.jsonl --problem-type multi_label",
+        "encserve finetune answers --data pairs.csv --pair-column answer --lora-rank 8",
+    ),
+)
 def finetune(
     name: Annotated[str, typer.Argument(help="Name to publish the classifier under.")],
     data: Annotated[
@@ -145,7 +156,13 @@ def finetune(
     )
 
 
-@app.command("train-embedding")
+@app.command(
+    "train-embedding",
+    epilog=examples(
+        "encserve train-embedding mine --data scored_pairs.tsv",
+        "encserve train-embedding mine --data pairs.csv --objective contrastive --matryoshka 64",
+    ),
+)
 def train_embedding(
     name: Annotated[str, typer.Argument(help="Name to publish the embedding model under.")],
     data: Annotated[
@@ -205,7 +222,12 @@ def train_embedding(
     )
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "encserve pretrain mine --data texts.txt",
+        "encserve pretrain mine --data a.tsv --data b.tsv --layers 6 --objective autoencoder",
+    ),
+)
 def pretrain(
     name: Annotated[str, typer.Argument(help="Name of the new encoder.")],
     data: Annotated[

@@ -3,12 +3,13 @@
     EncserveError
     ├── InvalidRequest          the caller can mend it
     │   ├── InvalidJson · InvalidField · UnsupportedMediaType · BodyTooLarge · BodyTooSlow
+    │   ├── InvalidHttp · HeaderTooLarge · HeaderTooSlow
     │   ├── EmptyInput · BlankText · TooManyTexts · TextTooLong · TooManyTokens
     │   ├── InvalidDimensions · WrongTask · TokenIdsNotAccepted
     │   ├── Unauthorized · AdminDisabled
     │   └── UnknownModel · UnknownRequest · UnknownPage
     ├── VersionMismatch         another version serves than the caller expects
-    ├── Overloaded · DeadlineExceeded · ShuttingDown        try again later
+    ├── Overloaded · DeadlineExceeded · ShuttingDown · TooManyConnections   try again later
     ├── InferenceFailed         the model could not answer
     │   └── NonFiniteOutput
     ├── ProviderUnavailable     this onnxruntime cannot run models as the settings ask
@@ -61,6 +62,18 @@ class BodyTooLarge(InvalidRequest):
 
 class BodyTooSlow(InvalidRequest):
     code = "body_too_slow"
+
+
+class InvalidHttp(InvalidRequest):
+    code = "invalid_http"
+
+
+class HeaderTooLarge(InvalidRequest):
+    code = "header_too_large"
+
+
+class HeaderTooSlow(InvalidRequest):
+    code = "header_too_slow"
 
 
 class EmptyInput(InvalidRequest):
@@ -146,6 +159,10 @@ class DeadlineExceeded(EncserveError):
 
 class ShuttingDown(EncserveError):
     code = "shutting_down"
+
+
+class TooManyConnections(EncserveError):
+    code = "too_many_connections"
 
 
 class InferenceFailed(EncserveError):

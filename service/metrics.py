@@ -43,7 +43,8 @@ LABELS = {
     "source": "`computed`; `in_flight`: another caller waits for the same text; `cached`",
     "kind": "`text`: tokens of texts; `padding`: places beside them in the block that is as long "
     "as the batch's longest text (models of the packed layout pad in attention alone)",
-    "reason": "the code of the error; for a canary `failures` or `latency`",
+    "reason": "the code of the error; for a canary `failures` or `latency`; "
+    "for a connection also `reader_too_slow`",
     "label": "one of the model's labels",
     "judged": "`right` or `wrong`",
     "confidence": "tenths, named by their upper end",
@@ -212,6 +213,12 @@ class Metrics:
             "encserve_event_loop_lag_seconds",
             "How late the event loop was to wake up when it was due, four times a second.",
             LAG_BUCKETS_S,
+        )
+        self.connections = gauge("encserve_connections", "Open connections of callers.")
+        self.refused_connections = counter(
+            "encserve_refused_connections",
+            "Connections ended by the server for how they were used, by what was wrong.",
+            "reason",
         )
         self.memory_limit = gauge(
             "encserve_memory_limit_bytes",

@@ -118,6 +118,26 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
         description="time for a request, its reading included, before it gets 504",
     )
+    header_timeout_s: float = Field(
+        10.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="time for a request's header before it gets 408",
+    )
+    body_timeout_s: float = Field(
+        10.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="time for a request's body before it gets 408; each 16 KiB that have come "
+        "give a second more",
+    )
+    write_timeout_s: float = Field(
+        10.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="time over which a caller must read 16 KiB a second of an answer that waits, "
+        "before it is cut off",
+    )
     bulk_idle_timeout_s: float = Field(
         30.0,
         gt=0,
@@ -135,6 +155,14 @@ class Settings(BaseSettings):
         "that a model was measured on",
     )
 
+    max_connections: int = Field(
+        1000,
+        ge=1,
+        description="most connections; on more only probes are answered, all else gets 503",
+    )
+    max_header_bytes: int = Field(
+        32 * 1024, ge=1024, description="largest header of a request, its first line included"
+    )
     max_body_bytes: int = Field(4 * 2**20, ge=1, description="largest request body")
     max_bulk_line_bytes: int = Field(
         2**20, ge=64, description="longest line of a bulk stream; a longer one fails alone"

@@ -24,6 +24,9 @@ from service.errors import (
 )
 from service.settings import Settings
 
+# A caller who sends a large body must keep this pace: 128 kbit/s.
+MIN_BODY_BYTES_S = 16 * 1024
+
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
@@ -100,23 +103,31 @@ async def read_body(request: Request, settings: Settings) -> bytes:
 
     Raises:
         BodyTooLarge: the declared or the received length is over the limit.
-        BodyTooSlow: it was not there after `request_timeout_s`.
+        BodyTooSlow: it was not there after `body_timeout_s` and a second for each
+            `MIN_BODY_BYTES_S` that came, or after `request_timeout_s`.
     """
-    max_body_bytes, timeout_s = settings.max_body_bytes, settings.request_timeout_s
+    max_body_bytes, loop = settings.max_body_bytes, asyncio.get_running_loop()
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > max_body_bytes:
         raise body_too_large(max_body_bytes)
     body = bytearray()
+    started_s = loop.time()
+
+    def due_s() -> float:
+        allowed_s = settings.body_timeout_s + len(body) / MIN_BODY_BYTES_S
+        return started_s + min(allowed_s, settings.request_timeout_s)
+
     try:
-        async with asyncio.timeout(timeout_s):
+        async with asyncio.timeout_at(due_s()) as deadline:
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > max_body_bytes:
                     raise body_too_large(max_body_bytes)
+                deadline.reschedule(due_s())
     except TimeoutError:
         raise BodyTooSlow(
-            f"the body did not arrive within {timeout_s:g} s: send it faster, or raise "
-            "ENCSERVE_REQUEST_TIMEOUT_S"
+            f"the body did not arrive within {due_s() - started_s:.3g} s: send it faster, or raise "
+            "ENCSERVE_BODY_TIMEOUT_S and ENCSERVE_REQUEST_TIMEOUT_S"
         ) from None
     return bytes(body)
 

@@ -17,7 +17,8 @@ from prometheus_client import (
 )
 
 from service.api.app import create_app
-from service.api.connection import ConnectionProtocol
+from service.api.open_files import allow_files
+from service.api.protocol import SPARE_CONNECTIONS, strict_protocol
 from service.live import LiveModels, load_models
 from service.metrics import Metrics
 from service.registry import EngineRegistry
@@ -40,6 +41,7 @@ def run_server(settings: Settings) -> None:
     # uvicorn drains, then raises the signal again for whoever handled it before: a stop in order
     # is a success, also while models are loading.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    allow_files(settings.max_connections + SPARE_CONNECTIONS)
     metrics = Metrics(_process_registry())
     metrics.memory_limit.set(memory_limit_bytes())
     models = load_models(settings, metrics)
@@ -48,7 +50,7 @@ def run_server(settings: Settings) -> None:
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http=ConnectionProtocol,
+        http=strict_protocol(settings, metrics),
         ws="none",
         log_config=None,
         log_level=settings.log_level,

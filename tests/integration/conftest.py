@@ -22,8 +22,8 @@ from prometheus_client import CollectorRegistry
 from rich.console import Console
 
 from service.api.app import create_app
-from service.api.connection import ConnectionProtocol
 from service.api.examples import PATH_PARTS
+from service.api.protocol import strict_protocol
 from service.live import load_models
 from service.metrics import Metrics
 from service.offline.export import TrainingRecord, publish
@@ -76,7 +76,7 @@ def live_server(store: Path, **settings: object) -> Iterator[LiveServer]:
     models = load_models(configured, metrics)
     config = uvicorn.Config(
         create_app(configured, models, metrics),
-        http=ConnectionProtocol,
+        http=strict_protocol(configured, metrics),
         log_config=None,
         access_log=False,
         ws="none",

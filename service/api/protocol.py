@@ -1,0 +1,251 @@
+"""The edge below the application: bounds, deadlines and errors of a connection.
+
+Everything that happens before a request is whole, or after its answer is written, happens here:
+no middleware is asked then, and uvicorn itself waits for ever.
+"""
+
+import asyncio
+from typing import Any, ClassVar
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+from service.api.connection import ConnectionProtocol
+from service.api.refusals import Limits, invalid_http, limits_of, written
+from service.errors import EncserveError
+from service.metrics import Metrics
+from service.settings import Settings
+
+# Open beyond the limit for those who ask how the server is; nobody else is answered on them.
+SPARE_CONNECTIONS = 32
+PROBES = frozenset(
+    (b"/livez", b"/readyz", b"/metrics", b"/health", b"/v2/health/live", b"/v2/health/ready")
+)
+# What a caller who reads must take of an answer that waits: 128 kbit/s.
+MIN_READ_BYTES_S = 16 * 1024
+READER_TOO_SLOW = "reader_too_slow"
+# After a refusal what still comes is thrown away for so long: closed at once, the connection would
+# be reset, and the caller could lose the answer that says why.
+LINGER_S = 2.0
+LOOK_S = 0.5
+
+
+class StrictProtocol(ConnectionProtocol):
+    """A connection that no caller can hold by being slow, nor fill by being endless.
+
+    A header, from its first byte (the first one from the connection on), has `header_timeout_s`
+    and `max_header_bytes`; so has whatever else the application never sees, such as trailers. An
+    answer that waits must be read at `MIN_READ_BYTES_S` over each `write_timeout_s`. The body is
+    the route's own affair: only that knows whether it is itself what is slow.
+    """
+
+    limits: ClassVar[Limits]
+    metrics: ClassVar[Metrics]
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._is_spare = False
+        self._is_deaf = False
+        self._in_header = False
+        self._in_message = False
+        self._header_bytes = 0
+        # Bytes since the last of which the application was told.
+        self._untold_bytes = 0
+        self._header_since_s: float | None = None
+        self._linger_since_s: float | None = None
+        self._unread_since_s: float | None = None
+        self._unread_bytes = 0
+        self._refusal: EncserveError | None = None
+        self._look_later: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.metrics.connections.inc()
+        self._header_since_s = self.loop.time()
+        self._is_spare = len(self.connections) > self.limits.max_connections
+        if len(self.connections) > self.limits.max_connections + SPARE_CONNECTIONS:
+            self._refuse(self.limits.too_many_connections())
+        self._look()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.metrics.connections.dec()
+        if self._look_later is not None:
+            self._look_later.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_deaf:
+            return
+        self._unset_keepalive_if_required()
+        if self._header_since_s is None and not self._in_message:
+            self._header_since_s = self.loop.time()
+        self._untold_bytes += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            # No other protocol is spoken here: the request is answered as the one it also is.
+            pass
+        except httptools.HttpParserError:
+            self._refuse(self._refusal or invalid_http())
+            return
+        if self._in_header and self._header_since_s is None:
+            self._header_since_s = self.loop.time()
+        if self._untold_bytes > self.limits.max_header_bytes:
+            self._refuse(self.limits.header_too_large())
+
+    # Callbacks of the parser
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_header = True
+        self._header_bytes = 0
+
+    def on_url(self, url: bytes) -> None:
+        self._count_header(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count_header(len(name) + len(value))
+        if self._in_header:
+            # After the body it is a trailer, which must not pass for part of the header.
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        if self._is_spare and self.url.partition(b"?")[0] not in PROBES:
+            self._refuse_in_parser(self.limits.too_many_connections())
+        super().on_headers_complete()
+        self._in_header, self._in_message = False, True
+        self._header_since_s = None
+        self._untold_bytes = 0
+
+    def on_body(self, body: bytes) -> None:
+        self._untold_bytes = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._in_message = False
+        self._untold_bytes = 0
+        super().on_message_complete()
+
+    def _count_header(self, added_bytes: int) -> None:
+        self._header_bytes += added_bytes
+        if self._header_bytes > self.limits.max_header_bytes:
+            self._refuse_in_parser(self.limits.header_too_large())
+
+    def _refuse_in_parser(self, refusal: EncserveError) -> None:
+        """The parser stops at an exception, and `data_received` then refuses."""
+        self._refusal = refusal
+        raise refusal
+
+    # Callbacks of the answer and its transport
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._in_message and self.cycle.response_complete and not self.transport.is_closing():
+            # Answered before its body was there, as too large or too slow: nobody wants the rest.
+            self._linger()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._unread_since_s = self.loop.time()
+        self._unread_bytes = self.transport.get_write_buffer_size()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._unread_since_s = None
+
+    # Deadlines
+
+    def _look(self) -> None:
+        """Is anything overdue? One timer a connection, so that a request sets none."""
+        now_s = self.loop.time()
+        due_s = now_s + LOOK_S
+        if self._linger_since_s is not None:
+            due_s = self._linger_since_s + LINGER_S
+            if now_s >= due_s:
+                self.transport.abort()
+                return
+        elif self._header_since_s is not None and not self._is_deaf:
+            due_s = self._header_since_s + self.limits.header_timeout_s
+            if now_s >= due_s:
+                self._give_up_header()
+        if self._is_unread(now_s):
+            self.metrics.refused_connections.labels(READER_TOO_SLOW).inc()
+            self.transport.abort()
+            return
+        if self._unread_since_s is not None:
+            due_s = min(due_s, self._unread_since_s + self.limits.write_timeout_s)
+        wait_s = min(LOOK_S, max(0.01, due_s - now_s))
+        self._look_later = self.loop.call_later(wait_s, self._look)
+
+    def _give_up_header(self) -> None:
+        self._header_since_s = None
+        if not self._in_header:
+            # Nothing was asked, so there is nothing to answer.
+            self._is_deaf = True
+            self.transport.close()
+            return
+        self._refuse(self.limits.header_too_slow())
+
+    def _is_unread(self, now_s: float) -> bool:
+        """Less of the waiting answer was taken, over the time, than whoever reads would take."""
+        size = self.transport.get_write_buffer_size()
+        if not size:
+            self._unread_since_s = None
+            return False
+        if self._unread_since_s is None:
+            self._unread_since_s, self._unread_bytes = now_s, size
+            return False
+        waited_s = now_s - self._unread_since_s
+        if waited_s < self.limits.write_timeout_s:
+            return False
+        taken = self._unread_bytes - size
+        self._unread_since_s, self._unread_bytes = now_s, size
+        return taken < waited_s * MIN_READ_BYTES_S
+
+    # Refusals
+
+    def _refuse(self, refusal: EncserveError) -> None:
+        """Say why, once, and take nothing more from this connection."""
+        self._is_deaf = True
+        self.metrics.refused_connections.labels(refusal.code).inc()
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            if not self._in_message:
+                # The fault is behind a request that is whole: that one is answered, as the last.
+                cycle.keep_alive = False
+                return
+            if cycle.response_started:
+                self.transport.abort()
+                return
+            cycle.disconnected = True
+            cycle.message_event.set()
+        self.transport.write(written(refusal))
+        self._linger()
+
+    def _linger(self) -> None:
+        self._is_deaf = True
+        self._linger_since_s = self.loop.time()
+        self._unset_keepalive_if_required()
+        if not self.transport.can_write_eof():
+            self.transport.close()
+            return
+        self.transport.write_eof()
+        self.flow.resume_reading()
+
+
+def strict_protocol(settings: Settings, metrics: Metrics) -> type[StrictProtocol]:
+    """The protocol of a server with these settings, as uvicorn takes it: a class."""
+
+    class Protocol(StrictProtocol):
+        limits = limits_of(settings)
+
+    Protocol.metrics = metrics
+    return Protocol

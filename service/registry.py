@@ -52,8 +52,9 @@ class EngineRegistry:
 
     @property
     def ready(self) -> bool:
-        """Every model has answered its warm-up, and no stop was asked for."""
-        return not self._draining and all(engine.ready for engine in self)
+        """Every model has answered its warm-up, no stop was asked for, and no run is stuck."""
+        stuck = self._pool.stuck
+        return not (self._draining or stuck) and all(engine.ready for engine in self)
 
     @property
     def draining(self) -> bool:

@@ -147,6 +147,20 @@ class Settings(BaseSettings):
     shutdown_grace_s: int = Field(
         20, ge=0, description="time that requests in flight get to finish after SIGTERM"
     )
+    stuck_run_s: float = Field(
+        8.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="a model run that takes so long is stuck, and the server is not ready "
+        "meanwhile; raise it for models whose longest text takes a good part of it",
+    )
+    stuck_exit_s: float = Field(
+        20.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="a run that takes so long ends the process with status 70, as nothing else "
+        "ends such a run; 0: never",
+    )
 
     playground: bool = Field(True, description="the page at / for trying the models in a browser")
     show_reports: bool = Field(
@@ -213,6 +227,12 @@ class Settings(BaseSettings):
             raise ValueError(
                 "signatures=require needs trusted_keys: name the files of the public keys that "
                 "`encserve keygen` wrote, or no model could ever be loaded"
+            )
+        if 0 < self.stuck_exit_s <= self.stuck_run_s:
+            raise ValueError(
+                f"stuck_exit_s ({self.stuck_exit_s:g}) must be more than stuck_run_s "
+                f"({self.stuck_run_s:g}): the balancer must see that the server is not ready "
+                "before it is gone; 0 never ends the process"
             )
         if self.max_queue_tokens < self.max_batch_tokens:
             raise ValueError(

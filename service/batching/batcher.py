@@ -214,7 +214,9 @@ class Batcher(Generic[RowT]):
             self._metrics.queue_duration.observe(text.queue_s)
         alone = self._pool.others_idle and self._backlog.empty
         long = sum(text.tokens for text in taken.batch) > self.max_batch_tokens
-        return Job(partial(self._run, taken.batch, alone, express), long and not express)
+        return Job(
+            partial(self._run, taken.batch, alone, express), long and not express, self._model
+        )
 
     def give_up(self, error: BaseException) -> None:
         """A worker met what no handler catches: nobody may wait for ever; see `Source.give_up`."""

@@ -89,7 +89,8 @@ def _session_options(threads: int) -> onnxruntime.SessionOptions:
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.log_severity_level = 3
+    # Every error is raised as well; its line in the log quotes what the model was fed.
+    options.log_severity_level = 4
     return options
 
 

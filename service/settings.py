@@ -109,6 +109,13 @@ class Settings(BaseSettings):
     max_queue_tokens: int = Field(
         131_072, ge=1, description="tokens that may wait for one model before requests get 429"
     )
+    max_queue_wait_s: float = Field(
+        4.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="longest wait, by the measured rate, that a request may find before it gets "
+        "429; bulk requests may wait longer",
+    )
     cache_bytes: int = Field(
         64 * 2**20, ge=0, description="answers kept for texts that come again; 0 keeps none"
     )

@@ -131,8 +131,21 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
         description="time without a line in or out, after which a bulk stream is ended",
     )
+    keep_alive_s: int = Field(
+        75,
+        ge=1,
+        description="time for which an idle connection is kept; longer than a balancer in front "
+        "keeps its own, or its next request may meet one that just ends",
+    )
+    drain_s: float = Field(
+        5.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="time after SIGTERM in which readiness is 503 and all is still answered, so "
+        "that balancers see it; then the port closes and shutdown_grace_s begins",
+    )
     shutdown_grace_s: int = Field(
-        20, ge=0, description="time that requests in flight get to finish after SIGTERM"
+        20, ge=0, description="time that requests in flight then get to finish"
     )
 
     max_body_bytes: int = Field(4 * 2**20, ge=1, description="largest request body")

@@ -48,7 +48,7 @@ class Server:
 @contextmanager
 def encserve(store: Path, model: str, *options: str, variant: str = "") -> Iterator[Server]:
     """Our server with one model and without a cache; `variant` "" is its fastest."""
-    settings = {"ENCSERVE_CACHE_BYTES": "0", "ENCSERVE_VARIANT": variant}
+    settings = {"ENCSERVE_CACHE_BYTES": "0", "ENCSERVE_VARIANT": variant, "ENCSERVE_DRAIN_S": "0"}
     command = [sys.executable, "-m", "service.cli", "serve", "--port", "0", "--models", model]
     command += ["--model-store", str(store), "--log-level", "warning", *options]
     with child(command, settings, stdout=subprocess.PIPE) as process:

@@ -14,7 +14,8 @@ from typing import Literal
 
 from service.errors import EncserveError
 from service.loading import variant_to_serve
-from service.runtime.cpus import available_cpus, memory_limit_bytes, processor
+from service.runtime.cpus import available_cpus, processor
+from service.runtime.memory_limit import memory_limit_bytes
 from service.settings import Settings
 from service.store.repository import ModelRepository, PublishedModel
 from service.store.verification import verify

@@ -255,12 +255,13 @@ class Engine:
         if options.timeout_s is not None:
             timeout_s = min(timeout_s, options.timeout_s)
         started_s = time.perf_counter()
+        deadline_s = started_s + timeout_s
         self.in_flight += 1
         try:
             async with asyncio.timeout(timeout_s):
-                prepared = await self._preparer.prepare(
-                    inputs, options, lambda: batcher.admit(len(inputs))
-                )
+                # Every input has a token at least.
+                admit = partial(batcher.admit, len(inputs), options.priority, deadline_s)
+                prepared = await self._preparer.prepare(inputs, options, admit)
                 computed = Computed(prepared, time.perf_counter() - started_s)
                 spans = [span for spans in prepared.spans for span in spans]
                 if max_tokens is not None:
@@ -270,7 +271,7 @@ class Engine:
                     computed.rows = await submit(
                         spans,
                         priority=options.priority,
-                        deadline_s=started_s + timeout_s,
+                        deadline_s=deadline_s,
                         timing=computed.timing,
                     )
                 computed.computed_at_s = time.perf_counter()

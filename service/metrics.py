@@ -110,6 +110,12 @@ class Metrics:
         self.cache_bytes = gauge("encserve_cache_bytes", "Size of the cache of answers.")
         self.queue_texts = gauge("encserve_queue_texts", "Texts waiting for a batch.", *MODEL)
         self.queue_tokens = gauge("encserve_queue_tokens", "Tokens waiting for a batch.", *MODEL)
+        self.queue_wait = gauge(
+            "encserve_queue_wait_seconds",
+            "How long a new request that fits a batch would wait, by the tokens before it and the "
+            "measured rate.",
+            *MODEL,
+        )
         self.batch_texts = histogram(
             "encserve_batch_texts", "Texts in one model run.", BATCH_TEXTS_BUCKETS, *MODEL
         )

@@ -23,6 +23,7 @@ class ModelMetrics:
         self._confidence: Histogram | None = None
         self.queue_texts = metrics.queue_texts.labels(model, version)
         self.queue_tokens = metrics.queue_tokens.labels(model, version)
+        self.queue_wait = metrics.queue_wait.labels(model, version)
         self.batch_texts = metrics.batch_texts.labels(model, version)
         self.batch_tokens = metrics.batch_tokens.labels(model, version)
         self.tokens_of_texts = metrics.tokens.labels(model, version, "text")

@@ -109,6 +109,13 @@ class Settings(BaseSettings):
     max_queue_tokens: int = Field(
         131_072, ge=1, description="tokens that may wait for one model before requests get 429"
     )
+    max_queue_wait_s: float = Field(
+        4.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="longest wait, by the measured rate, that a request may find before it gets "
+        "429; bulk requests may wait longer",
+    )
     cache_bytes: int = Field(
         64 * 2**20, ge=0, description="answers kept for texts that come again; 0 keeps none"
     )
@@ -144,8 +151,21 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
         description="time without a line in or out, after which a bulk stream is ended",
     )
+    keep_alive_s: int = Field(
+        75,
+        ge=1,
+        description="time for which an idle connection is kept; longer than a balancer in front "
+        "keeps its own, or its next request may meet one that just ends",
+    )
+    drain_s: float = Field(
+        5.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="time after SIGTERM in which readiness is 503 and all is still answered, so "
+        "that balancers see it; then the port closes and shutdown_grace_s begins",
+    )
     shutdown_grace_s: int = Field(
-        20, ge=0, description="time that requests in flight get to finish after SIGTERM"
+        20, ge=0, description="time that requests in flight then get to finish"
     )
     stuck_run_s: float = Field(
         8.0,

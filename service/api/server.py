@@ -17,6 +17,7 @@ from prometheus_client import (
 )
 
 from service.api.app import create_app
+from service.api.draining import DrainingServer
 from service.api.open_files import allow_files
 from service.api.protocol import SPARE_CONNECTIONS, strict_protocol
 from service.live import LiveModels, load_models
@@ -58,19 +59,20 @@ def run_server(settings: Settings) -> None:
         server_header=False,
         # Nothing here asks who the caller is.
         proxy_headers=False,
+        timeout_keep_alive=settings.keep_alive_s,
         timeout_graceful_shutdown=settings.shutdown_grace_s + LAST_ANSWERS_S,
     )
-    _Server(config, models, settings.shutdown_grace_s).run()
+    _Server(config, models, settings).run()
 
 
-class _Server(uvicorn.Server):
+class _Server(DrainingServer):
     """uvicorn, which says where to try it once it listens, and stops in order."""
 
-    def __init__(self, config: uvicorn.Config, models: LiveModels, grace_s: float) -> None:
-        super().__init__(config)
+    def __init__(self, config: uvicorn.Config, models: LiveModels, settings: Settings) -> None:
+        super().__init__(config, models.engines.leave, settings.drain_s)
         self._models = models
         self._engines = models.engines
-        self._grace_s = grace_s
+        self._grace_s = settings.shutdown_grace_s
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

@@ -16,20 +16,15 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Generic, cast
 
-from service.batching.backlog import Backlog
+from service.batching.backlog import Backlog, lane_of
 from service.batching.cache import Cache
 from service.batching.in_flight import InFlight
 from service.batching.pending import PendingRequest, PendingText, RowT, Timing, TokenIds, key_of
 from service.batching.queue import Priority, TokenQueue
+from service.batching.refusals import shutting_down, too_late, worker_died
 from service.batching.runner import Pack, Run, Runner, WideRun, unpacked
 from service.batching.workers import Job, WorkerPool
-from service.errors import (
-    DeadlineExceeded,
-    EncserveError,
-    InferenceFailed,
-    Overloaded,
-    ShuttingDown,
-)
+from service.errors import EncserveError, Overloaded
 from service.metrics import ModelMetrics
 
 logger = logging.getLogger(__name__)
@@ -46,6 +41,7 @@ class Batcher(Generic[RowT]):
         model: name for the log.
         max_batch_tokens: budget of one run; a longer text runs alone.
         max_queue_tokens: what may wait before requests are refused.
+        max_queue_wait_s: how long, by the measured rate; bulk requests may wait longer.
         max_runs: most runs of this model side by side; without it as many as there are workers.
         padded: the model computes on padded batches, see `TokenQueue`.
         pack: makes of the token ids what `run` takes.
@@ -62,6 +58,7 @@ class Batcher(Generic[RowT]):
         model: str,
         max_batch_tokens: int,
         max_queue_tokens: int,
+        max_queue_wait_s: float = math.inf,
         max_runs: int | None = None,
         padded: bool = False,
         pack: Pack = unpacked,
@@ -72,7 +69,7 @@ class Batcher(Generic[RowT]):
         self._metrics = metrics
         self._model = model
         self._queue: TokenQueue[PendingText[RowT]] = TokenQueue(max_batch_tokens, padded=padded)
-        self._backlog = Backlog(max_queue_tokens, metrics)
+        self._backlog = Backlog(max_queue_tokens, max_queue_wait_s, metrics)
         self._in_flight: InFlight[RowT] = InFlight(self._backlog, metrics)
         self.max_batch_tokens = max_batch_tokens
         self._max_runs = max_runs
@@ -97,19 +94,25 @@ class Batcher(Generic[RowT]):
         self._loop = asyncio.get_running_loop()
         self._pool.add(self)
 
-    def admit(self, texts: int) -> None:
-        """Raise what `submit` would raise for that many texts of one token each.
+    def admit(
+        self,
+        tokens: int,
+        priority: Priority = Priority.INTERACTIVE,
+        deadline_s: float = math.inf,
+    ) -> None:
+        """Raise what `submit` would raise for so many tokens that are to be computed.
 
         Raises:
             Overloaded, ShuttingDown, TooManyTokens: do not even tokenize.
             InferenceFailed: a worker has died.
         """
         if self.broken:
-            raise _worker_died()
+            raise worker_died()
         if not self.serving:
-            raise self._refused(_shutting_down())
+            raise self._refused(shutting_down())
         try:
-            self._backlog.admit(texts)
+            lane = lane_of(tokens, priority, self.max_batch_tokens)
+            self._backlog.admit(tokens, lane, deadline_s - time.perf_counter())
         except Overloaded as error:
             raise self._refused(error) from None
 
@@ -129,7 +132,8 @@ class Batcher(Generic[RowT]):
 
         Raises:
             TooManyTokens: the request is larger than the whole queue.
-            Overloaded: the queue has no room for all of it now; nothing was accepted.
+            Overloaded: not all of it has room now, or it would wait too long, or for longer than
+                its deadline; nothing was accepted.
             ShuttingDown: no more requests are accepted.
             DeadlineExceeded: a text still waited at the deadline; it was not computed.
             InferenceFailed: the model failed on one of the texts.
@@ -163,9 +167,12 @@ class Batcher(Generic[RowT]):
         request = PendingRequest(rows, asyncio.get_running_loop(), partial=each)
         with self._pool.lock:
             new = {keys[at]: texts[at] for at in missing if keys[at] not in self._in_flight}
-            self.admit(sum(map(len, new.values())))
+            tokens = sum(map(len, new.values()))
+            self.admit(tokens, priority, deadline_s)
+            lane = lane_of(tokens, priority, self.max_batch_tokens)
             pending = [
-                self._in_flight.join(request, at, keys[at], texts[at], deadline_s) for at in missing
+                self._in_flight.join(request, at, keys[at], texts[at], deadline_s, lane)
+                for at in missing
             ]
             if to_run := [text for text in dict.fromkeys(pending) if not text.started]:
                 self._queue.put(to_run, priority)
@@ -187,7 +194,7 @@ class Batcher(Generic[RowT]):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._drained.wait(), timeout=grace_s)
         self._pool.remove(self)
-        self._fail_all(_shutting_down())
+        self._fail_all(shutting_down())
 
     def take(self, *, express: bool) -> Job | None:
         """The next batch as a job for a worker, or None; see `Source.take`."""
@@ -210,7 +217,7 @@ class Batcher(Generic[RowT]):
         for text in taken.batch:
             text.started = True
             text.queue_s = now_s - text.queued_at_s
-            self._backlog.leave(text.tokens)
+            self._backlog.leave(text.tokens, text.lane)
             self._metrics.queue_duration.observe(text.queue_s)
         alone = self._pool.others_idle and self._backlog.empty
         long = sum(text.tokens for text in taken.batch) > self.max_batch_tokens
@@ -223,7 +230,7 @@ class Batcher(Generic[RowT]):
         # Only the kind is logged: a message may quote what the model was fed.
         logger.error("a run of model %s ended in %s", self._model, type(error).__name__)
         self._broken = True
-        self._post(partial(self._fail_all, _worker_died()))
+        self._post(partial(self._fail_all, worker_died()))
 
     def _leave(self, texts: Sequence[PendingText[RowT]]) -> None:
         with self._pool.lock:
@@ -249,7 +256,7 @@ class Batcher(Generic[RowT]):
 
     def _fail_expired(self, texts: Sequence[PendingText[RowT]]) -> None:
         for text in texts:
-            text.fail(self._refused(_too_late()))
+            text.fail(self._refused(too_late()))
         self._note_if_drained()
 
     def _settle_batch(
@@ -283,17 +290,3 @@ class Batcher(Generic[RowT]):
     def _note_if_drained(self) -> None:
         if self._closing and not self._in_flight:
             self._drained.set()
-
-
-def _shutting_down() -> ShuttingDown:
-    return ShuttingDown("the server is shutting down: send the request again later")
-
-
-def _worker_died() -> InferenceFailed:
-    return InferenceFailed("a worker of the model has died: the server must be restarted")
-
-
-def _too_late() -> DeadlineExceeded:
-    return DeadlineExceeded(
-        "the deadline passed while the text waited: send fewer texts at a time, or later"
-    )

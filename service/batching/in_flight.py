@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from typing import Generic
 
-from service.batching.backlog import Backlog
+from service.batching.backlog import Backlog, Lane
 from service.batching.pending import PendingRequest, PendingText, RowT, TokenIds
 from service.metrics import ModelMetrics
 
@@ -33,6 +33,7 @@ class InFlight(Generic[RowT]):
         key: bytes,
         token_ids: TokenIds,
         deadline_s: float,
+        lane: Lane,
     ) -> PendingText[RowT]:
         """Wait for a text that is in flight, or for a new one.
 
@@ -41,9 +42,9 @@ class InFlight(Generic[RowT]):
         """
         text = self._texts.get(key)
         if text is None:
-            text = PendingText(key, token_ids, time.perf_counter(), deadline_s)
+            text = PendingText(key, token_ids, lane, time.perf_counter(), deadline_s)
             self._texts[key] = text
-            self._backlog.enter(text.tokens)
+            self._backlog.enter(text.tokens, lane)
             self._metrics.texts_computed.inc()
         else:
             self._metrics.texts_in_flight.inc()
@@ -62,7 +63,7 @@ class InFlight(Generic[RowT]):
             return
         del self._texts[text.key]
         if not text.started:
-            self._backlog.leave(text.tokens)
+            self._backlog.leave(text.tokens, text.lane)
 
     def clear(self) -> list[PendingText[RowT]]:
         """Forget all texts, and return them."""

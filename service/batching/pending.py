@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar, cast
 
+from service.batching.backlog import Lane
 from service.errors import EncserveError
 
 TokenIds = Sequence[int]
@@ -75,6 +76,7 @@ class PendingText(Generic[RowT]):
     """A text that is to be computed once, for all its callers.
 
     callers: who waits, and for which of its rows.
+    lane: of the first of them.
     started: a worker has it: callers may still join, but no other worker may take it.
     queue_s, infer_s: see `Timing`; known once it is computed.
     """
@@ -82,6 +84,7 @@ class PendingText(Generic[RowT]):
     # Out of the repr: a log line of some library may print it.
     key: bytes = field(repr=False)
     token_ids: TokenIds = field(repr=False)
+    lane: Lane
     queued_at_s: float
     deadline_s: float
     started: bool = False

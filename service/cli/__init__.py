@@ -2,7 +2,16 @@
 
 from rich.console import Console
 
-from service.cli import doctor, evaluation, exporting, metrics_page, serving, store, training
+from service.cli import (
+    doctor,
+    evaluation,
+    exporting,
+    metrics_page,
+    pretraining,
+    serving,
+    store,
+    training,
+)
 from service.cli.common import app
 from service.errors import EncserveError
 
@@ -13,6 +22,7 @@ __all__ = [
     "exporting",
     "main",
     "metrics_page",
+    "pretraining",
     "serving",
     "store",
     "training",

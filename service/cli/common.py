@@ -75,3 +75,8 @@ def workshop() -> "Progress":
     from service.offline.progress import Progress
 
     return Progress()
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """The options that the caller named; for the others the configuration has its defaults."""
+    return {key: value for key, value in options.items() if value is not None}

@@ -1,4 +1,4 @@
-"""Which processor this is, how many of its cores and how much memory this process may use."""
+"""Which processor this is, and how many of its cores this process may really use."""
 
 import math
 import os
@@ -13,16 +13,6 @@ def available_cpus(cgroup_root: Path = Path("/sys/fs/cgroup")) -> int:
     allowed = len(os.sched_getaffinity(0))
     quota = _quota_v2(cgroup_root) or _quota_v1(cgroup_root)
     return max(1, min(allowed, math.ceil(quota))) if quota else allowed
-
-
-def memory_limit_bytes(
-    cgroup_root: Path = Path("/sys/fs/cgroup"), meminfo: Path = Path("/proc/meminfo")
-) -> int:
-    """Memory of the machine, or what the cgroup (v2, then v1) allows if that is less."""
-    total_kib = _read(meminfo).partition("MemTotal:")[2].split()[0]
-    files = (cgroup_root / "memory.max", cgroup_root / "memory" / "memory.limit_in_bytes")
-    limits = [int(limit) for file in files if (limit := _read(file)).isdigit()]
-    return min([int(total_kib) * 1024, *limits])
 
 
 def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:

@@ -1,6 +1,7 @@
 """A real server on loopback, in a thread or a process of its own, and a real HTTP client."""
 
 import asyncio
+import os
 import re
 import signal
 import socket
@@ -152,7 +153,8 @@ class Process:
     def __init__(self, store: Path, env: dict[str, str] | None = None) -> None:
         self.popen = subprocess.Popen(
             [*ENCSERVE, "serve", "--port", "0", "--model-store", str(store)],
-            env=env,
+            # Without a balancer, nobody is to be waited for at the end; a test may say otherwise.
+            env={"ENCSERVE_DRAIN_S": "0"} | dict(os.environ if env is None else env),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -32,13 +32,21 @@ def test_server_process_has_not_loaded_torch(process: Process) -> None:
     assert "libtorch" not in libraries
 
 
-@pytest.mark.parametrize(("sent", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("sent", "status", "drain_s"),
+    # Whoever sends SIGINT sits at a terminal, and waits for no balancer.
+    [(signal.SIGTERM, 0, "0"), (signal.SIGINT, 130, "60")],
+)
 def test_signal_ends_the_process_in_order(
-    process: Process, sent: signal.Signals, status: int
+    tiny_store: Path, sent: signal.Signals, status: int, drain_s: str
 ) -> None:
-    url = process.announced()[1]
-    assert httpx2.get(f"{url}/readyz").status_code == 200
-    assert process.end(sent) == status
+    process = Process(tiny_store, os.environ | {"ENCSERVE_DRAIN_S": drain_s})
+    try:
+        url = process.announced()[1]
+        assert httpx2.get(f"{url}/readyz").status_code == 200
+        assert process.end(sent) == status
+    finally:
+        process.close()
     assert "Traceback" not in process.output
 
 

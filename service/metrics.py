@@ -108,6 +108,9 @@ class Metrics:
             "encserve_truncated_texts", "Texts cut to the model's longest input.", *MODEL
         )
         self.cache_bytes = gauge("encserve_cache_bytes", "Size of the cache of answers.")
+        self.bodies_bytes = gauge(
+            "encserve_bodies_bytes", "Request bodies that are held until they are answered."
+        )
         self.queue_texts = gauge("encserve_queue_texts", "Texts waiting for a batch.", *MODEL)
         self.queue_tokens = gauge("encserve_queue_tokens", "Tokens waiting for a batch.", *MODEL)
         self.queue_wait = gauge(

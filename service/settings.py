@@ -198,6 +198,11 @@ class Settings(BaseSettings):
         32 * 1024, ge=1024, description="largest header of a request, its first line included"
     )
     max_body_bytes: int = Field(4 * 2**20, ge=1, description="largest request body")
+    max_bodies_bytes: int = Field(
+        64 * 2**20,
+        ge=1,
+        description="request bodies held at a time, of all requests, before requests get 429",
+    )
     max_bulk_line_bytes: int = Field(
         2**20, ge=64, description="longest line of a bulk stream; a longer one fails alone"
     )
@@ -253,6 +258,11 @@ class Settings(BaseSettings):
                 f"stuck_exit_s ({self.stuck_exit_s:g}) must be more than stuck_run_s "
                 f"({self.stuck_run_s:g}): the balancer must see that the server is not ready "
                 "before it is gone; 0 never ends the process"
+            )
+        if self.max_bodies_bytes < self.max_body_bytes:
+            raise ValueError(
+                f"max_bodies_bytes ({self.max_bodies_bytes}) must not be less than "
+                f"max_body_bytes ({self.max_body_bytes}): the largest body would never fit"
             )
         if self.max_queue_tokens < self.max_batch_tokens:
             raise ValueError(

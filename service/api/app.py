@@ -25,6 +25,7 @@ from service.api import (
     tei_root,
     tei_tools,
 )
+from service.api.body_room import BodyRoom, LimitBodies
 from service.api.bulk_room import Rooms
 from service.api.errors import install_error_handlers
 from service.api.loop_lag import watch_loop
@@ -70,6 +71,7 @@ def create_app(settings: Settings, models: LiveModels, metrics: Metrics) -> Fast
     app.state.engines = models.engines
     app.state.metrics = metrics
     app.state.bulk_rooms = Rooms(settings)
+    app.add_middleware(LimitBodies, room=BodyRoom(settings.max_bodies_bytes, metrics.bodies_bytes))
     app.add_middleware(ObserveRequests, metrics=metrics, on_request=models.note_request)
     install_error_handlers(app)
     # In this order a path is compared with the routes: those that are asked most come first.

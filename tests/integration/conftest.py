@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,9 +150,15 @@ def start_server(tiny_store: Path) -> Iterator[ServerFactory]:
 class Process:
     """`encserve serve` on a free port; output is collected line by line."""
 
-    def __init__(self, store: Path, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        store: Path,
+        env: dict[str, str] | None = None,
+        *,
+        command: Sequence[str] = ENCSERVE,
+    ) -> None:
         self.popen = subprocess.Popen(
-            [*ENCSERVE, "serve", "--port", "0", "--model-store", str(store)],
+            [*command, "serve", "--port", "0", "--model-store", str(store)],
             # Without a balancer, nobody is to be waited for at the end; a test may say otherwise.
             env={"ENCSERVE_DRAIN_S": "0"} | dict(os.environ if env is None else env),
             stdout=subprocess.PIPE,

@@ -27,7 +27,13 @@ CACHE_BYTES = 8 * 2**20
 @pytest.fixture
 def server(tiny_store: Path) -> Iterator[Process]:
     store = Path(size("model_store", str(tiny_store)))
-    variables = {"ENCSERVE_CACHE_BYTES": str(CACHE_BYTES), "ENCSERVE_PROBE": "false"}
+    variables = {
+        "ENCSERVE_CACHE_BYTES": str(CACHE_BYTES),
+        "ENCSERVE_PROBE": "false",
+        # What is asked for is memory: on a slow machine no request is refused for its wait.
+        "ENCSERVE_MAX_QUEUE_WAIT_S": "600",
+        "ENCSERVE_REQUEST_TIMEOUT_S": "600",
+    }
     process = Process(
         store, os.environ | variables, command=[sys.executable, "-m", "tests.chaos.leaking"]
     )

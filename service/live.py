@@ -173,7 +173,7 @@ class LiveModels:
         """
         shadow = self.shadows.get(name)
         if shadow is None:
-            raise InvalidField(f"model {name!r} has no shadow to compare with")
+            raise InvalidField("the model has no shadow to compare with")
         await shadow.settle()
         bar.require(shadow.found, shadow.engine.manifest.task)
         engine = await self.set_current(name, shadow.engine.version)

@@ -216,8 +216,9 @@ async def _changed(
         outcome = error.code
         raise
     finally:
-        # The name came with the path, and may be anything: only its form is certain.
-        audit.info("admin %s of model %.64r version %s: %s", action, name, version, outcome)
+        # The name came with the path, and may be anything.
+        known = name if name in _models(request).repository.names() else "(not in the store)"
+        audit.info("admin %s of model %s version %s: %s", action, known, version, outcome)
     served = engines_of(request).served(name)
     content = {
         "model": name,

@@ -46,6 +46,8 @@ def error_response(request: Request, error: EncserveError) -> Response:
     if isinstance(error, errors.VersionMismatch):
         # OpenAI's clients repeat a request after a 409, and would be refused again.
         headers["x-should-retry"] = "false"
+    if isinstance(error, errors.BodyTooSlow):
+        headers["Connection"] = "close"
     status = dialect_of(request).status_of(type(error))
     return _respond(request, status, type(error), error.code, error.message, error.param, headers)
 
@@ -110,6 +112,9 @@ def field_error(found: Sequence[Any]) -> InvalidField:
     """The first of pydantic's errors in our words; names of unknown fields are not repeated."""
     first = found[0]
     location = [part for part in first["loc"] if part not in ("body", "header")]
+    if first["type"] == "extra_forbidden":
+        message = "an unknown field: GET /docs shows those that the route takes"
+        return InvalidField(message, param=".".join(map(str, location[:-1])) or None)
     param = ".".join(map(str, location))
     if first["type"] == "missing":
         return InvalidField(f"the field {param!r} is required", param=param)

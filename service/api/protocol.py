@@ -26,7 +26,8 @@ PROBES = frozenset(
 MIN_READ_BYTES_S = 16 * 1024
 READER_TOO_SLOW = "reader_too_slow"
 # After a refusal what still comes is thrown away for so long: closed at once, the connection would
-# be reset, and the caller could lose the answer that says why.
+# be reset, and the caller could lose the answer that says why. Also the time for a body whose
+# request is answered already.
 LINGER_S = 2.0
 LOOK_S = 0.5
 
@@ -59,6 +60,7 @@ class StrictProtocol(ConnectionProtocol):
         # Bytes since the last of which the application was told.
         self._untold_bytes = 0
         self._header_since_s: float | None = None
+        self._unwanted_since_s: float | None = None
         self._linger_since_s: float | None = None
         self._unread_since_s: float | None = None
         self._unread_bytes = 0
@@ -132,6 +134,9 @@ class StrictProtocol(ConnectionProtocol):
     def on_message_complete(self) -> None:
         self._in_message = False
         self._untold_bytes = 0
+        if self._unwanted_since_s is not None:
+            # From here on it is as a new one.
+            self._unwanted_since_s, self._header_since_s = None, self.loop.time()
         super().on_message_complete()
 
     def _count_header(self, added_bytes: int) -> None:
@@ -149,8 +154,8 @@ class StrictProtocol(ConnectionProtocol):
     def on_response_complete(self) -> None:
         super().on_response_complete()
         if self._in_message and self.cycle.response_complete and not self.transport.is_closing():
-            # Answered before its body was there, as too large or too slow: nobody wants the rest.
-            self._linger()
+            # Answered before its body was there: nobody wants the rest, which may be under way.
+            self._unwanted_since_s = self.loop.time()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -172,6 +177,10 @@ class StrictProtocol(ConnectionProtocol):
             if now_s >= due_s:
                 self.transport.abort()
                 return
+        elif self._unwanted_since_s is not None:
+            due_s = self._unwanted_since_s + LINGER_S
+            if now_s >= due_s:
+                self._linger()
         elif self._header_since_s is not None and not self._is_deaf:
             due_s = self._header_since_s + self.limits.header_timeout_s
             if now_s >= due_s:

@@ -15,6 +15,7 @@ from tests.integration.conftest import LiveServer, ServerFactory, live_server, u
 CANARY = b"xyzzy-canary-7391"
 HEAD = b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 GET = b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n"
+NO_ROUTE = b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n"
 QUICK = {"header_timeout_s": 0.3, "body_timeout_s": 0.3, "write_timeout_s": 0.3}
 
 
@@ -31,6 +32,14 @@ def read_all(connection: socket.socket) -> bytes:
             received += chunk
     except ConnectionResetError:
         pass
+    return received
+
+
+def read_error(connection: socket.socket) -> bytes:
+    """An error, after which the connection stays open."""
+    received = b""
+    while not received.endswith(b"}}"):
+        received += connection.recv(1 << 16)
     return received
 
 
@@ -101,14 +110,14 @@ def test_endless_header_is_refused_at_its_limit(quick: LiveServer, sent: bytes) 
     assert "ENCSERVE_MAX_HEADER_BYTES" in error["message"]
 
 
-@pytest.mark.parametrize("first", [b"", GET], ids=["new", "kept alive"])
+@pytest.mark.parametrize("first", [b"", NO_ROUTE], ids=["new", "kept alive"])
 def test_slow_header_gets_408_though_a_byte_comes_now_and_then(
     quick: LiveServer, first: bytes
 ) -> None:
     with connected(quick) as connection:
         if first:
             connection.sendall(first)
-            assert connection.recv(1 << 16).startswith(b"HTTP/1.1 200")
+            assert read_error(connection).startswith(b"HTTP/1.1 404 ")
         started_s = time.monotonic()
         connection.settimeout(0.05)
         answer = b""
@@ -156,9 +165,22 @@ def test_body_that_keeps_its_pace_has_the_time_that_it_needs(start_server: Serve
         assert connection.recv(100).startswith(b"HTTP/1.1 200 ")
 
 
-def test_answer_before_the_body_ends_the_connection(quick: LiveServer) -> None:
+NOWHERE = b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"
+
+
+def test_body_that_comes_after_its_answer_costs_nobody_the_connection(quick: LiveServer) -> None:
     with connected(quick) as connection:
-        connection.sendall(b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 9000000\r\n\r\n{")
+        for _ in range(3):
+            connection.sendall(NOWHERE)
+            assert read_error(connection).startswith(b"HTTP/1.1 404 ")
+            connection.sendall(b"123456789")
+        # Nothing more is asked: closed as a connection on which nothing was.
+        assert read_all(connection) == b""
+
+
+def test_body_that_does_not_come_after_its_answer_ends_the_connection(quick: LiveServer) -> None:
+    with connected(quick) as connection:
+        connection.sendall(NOWHERE)
         assert read_all(connection).startswith(b"HTTP/1.1 404 ")
 
 

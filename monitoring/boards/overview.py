@@ -132,6 +132,13 @@ LATENCY = (
 
 SATURATION = (
     Panel(
+        "Connections",
+        "Open connections of callers.",
+        "short",
+        (Query(f"encserve_connections{{{INSTANCE}}}", "{{instance}}"),),
+        width=4,
+    ),
+    Panel(
         "Workers busy",
         "Share of the workers' time in model runs over five minutes, and at this moment.",
         "percentunit",
@@ -142,7 +149,7 @@ SATURATION = (
                 "{{instance}} now",
             ),
         ),
-        width=6,
+        width=5,
     ),
     Panel(
         "Event loop, p99 late",
@@ -157,7 +164,7 @@ SATURATION = (
                 "{{instance}} p99",
             ),
         ),
-        width=6,
+        width=5,
     ),
     Panel(
         "Memory",
@@ -169,7 +176,7 @@ SATURATION = (
             ),
             Query(f"encserve_memory_limit_bytes{{{INSTANCE}}}", "{{instance}} may hold"),
         ),
-        width=6,
+        width=5,
     ),
     Panel(
         "CPU",
@@ -181,7 +188,7 @@ SATURATION = (
                 "{{instance}}",
             ),
         ),
-        width=6,
+        width=5,
     ),
 )
 

@@ -31,11 +31,16 @@ STAGES = (
 WAITING = (
     Panel(
         "Waiting",
-        "How long texts wait for a batch: 95 of 100 not longer than this.",
+        "How long texts wait for a batch: 95 of 100 not longer than this; and how long a new "
+        "request would, by which it is admitted or refused.",
         "s",
         (
             Query('encserve:queue_wait_seconds:p95_5m{model=~"$model"}', "{{model}} p95 of 5 min"),
             Query(quantile(0.95, STAGE, f'{MODEL}, stage="queue"', "model"), "{{model}} p95"),
+            Query(
+                f"max by (model) (encserve_queue_wait_seconds{{{MODEL}}})",
+                "{{model}} expected of the next request",
+            ),
         ),
     ),
     Panel(

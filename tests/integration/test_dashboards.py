@@ -25,7 +25,11 @@ SCRAPE_S = 0.5
 SCRAPES = 4
 # Each has more than half of what the queue takes.
 CROWD = (6, 100)
-SETTINGS = {"ENCSERVE_PROBE": "false", "ENCSERVE_MAX_QUEUE_TOKENS": "4000"}
+SETTINGS = {
+    "ENCSERVE_PROBE": "false",
+    "ENCSERVE_MAX_QUEUE_TOKENS": "4000",
+    "ENCSERVE_DRAIN_S": "0",
+}
 
 
 @pytest.mark.parametrize("board", BOARDS, ids=[board.uid for board in BOARDS])

@@ -8,7 +8,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 TEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help serve bootstrap test lint types contracts format lock fuzz chaos openapi metrics-page examples image-test ui-test bench-serve bench-peers bench-limit bench-scaling bench-load bench-quality bench-fidelity bench-dialects clean
+.PHONY: help serve bootstrap test lint types contracts format lock fuzz chaos openapi metrics-page dashboards examples image-test ui-test bench-serve bench-peers bench-limit bench-scaling bench-load bench-quality bench-fidelity bench-dialects clean
 
 help:  ## list the verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -52,6 +52,9 @@ openapi: $(VENV)/dev.stamp  ## write docs/openapi.json from the routes
 
 metrics-page: $(VENV)/dev.stamp  ## write docs/metrics.md from service/metrics.py
 	@$(BIN)/encserve metrics > docs/metrics.md
+
+dashboards: $(VENV)/dev.stamp  ## write Grafana's dashboards from monitoring/boards/
+	@$(BIN)/python -m monitoring.grafana
 
 examples: $(VENV)/dev.stamp  ## ask the models of the store the examples of /docs, and keep their answers
 	@$(BIN)/python -m benchmarks.examples

@@ -3,6 +3,7 @@
 from rich.console import Console
 
 from service.cli import (
+    bulk,
     doctor,
     evaluation,
     exporting,
@@ -17,6 +18,7 @@ from service.errors import EncserveError
 
 __all__ = [
     "app",
+    "bulk",
     "doctor",
     "evaluation",
     "exporting",

@@ -16,13 +16,17 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
+from service.access.gate import keys_of
 from service.api.app import create_app
 from service.api.connection import ConnectionProtocol
+from service.api.tls import tls_context
 from service.live import LiveModels, load_models
 from service.metrics import Metrics
 from service.registry import EngineRegistry
 from service.runtime.memory_limit import memory_limit_bytes
 from service.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 # After the grace, time to write the answers that say so.
 LAST_ANSWERS_S = 2
@@ -33,6 +37,7 @@ def run_server(settings: Settings) -> None:
 
     Raises:
         StoreError: a model is missing or damaged; nothing was served.
+        KeysInvalid: keys, or the files of TLS, are not as they should be.
     """
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -40,6 +45,9 @@ def run_server(settings: Settings) -> None:
     # uvicorn drains, then raises the signal again for whoever handled it before: a stop in order
     # is a success, also while models are loading.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    names = [key.name for key in keys_of(settings)]
+    logger.info("API keys: %s", ", ".join(names) or "none, everybody may ask")
+    tls = tls_context(settings)
     metrics = Metrics(_process_registry())
     metrics.memory_limit.set(memory_limit_bytes())
     models = load_models(settings, metrics)
@@ -57,6 +65,7 @@ def run_server(settings: Settings) -> None:
         # Nothing here asks who the caller is.
         proxy_headers=False,
         timeout_graceful_shutdown=settings.shutdown_grace_s + LAST_ANSWERS_S,
+        ssl_context_factory=None if tls is None else lambda config, default: tls,
     )
     _Server(config, models, settings.shutdown_grace_s).run()
 
@@ -77,7 +86,8 @@ class _Server(uvicorn.Server):
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGHUP, self._follow_store)
         host, port = self.servers[0].sockets[0].getsockname()[:2]
-        url = f"http://{_reachable(host)}:{port}"
+        scheme = "https" if self.config.is_ssl else "http"
+        url = f"{scheme}://{_reachable(host)}:{port}"
         typer.echo(f"encserve is ready on {url}; try: {_try_it(url, self._engines)}")
 
     def _follow_store(self) -> None:

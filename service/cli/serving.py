@@ -96,6 +96,22 @@ def show_settings() -> None:
 
 
 @app.command()
+def key(
+    name: Annotated[str, typer.Argument(help="Of the caller; it appears in metrics and logs.")],
+) -> None:
+    """Make an API key: the key, for the caller, and the line that lets it in, for the server."""
+    from service.access.keys import make_key
+
+    made, line = make_key(name)
+    typer.echo(f"key:  {made}\nline: {line}")
+    typer.echo(
+        "The key is shown this once. Add the line to ENCSERVE_API_KEYS_FILE; "
+        ":TOKENS_PER_MINUTE and :SHARE of the queue may follow.",
+        err=True,
+    )
+
+
+@app.command()
 def tune(
     names: Annotated[list[str] | None, typer.Argument(help="Models. (default: all)")] = None,
     variant: Annotated[str | None, typer.Option(help="(default: the one that is served)")] = None,

@@ -268,12 +268,13 @@ class Engine:
                     prepared.check_vectors(max_tokens)
                 if spans:
                     submit = batcher.submit_each if options.partial else batcher.submit
-                    computed.rows = await submit(
-                        spans,
-                        priority=options.priority,
-                        deadline_s=deadline_s,
-                        timing=computed.timing,
-                    )
+                    with options.account.spending(sum(map(len, spans))):
+                        computed.rows = await submit(
+                            spans,
+                            priority=options.priority,
+                            deadline_s=deadline_s,
+                            timing=computed.timing,
+                        )
                 computed.computed_at_s = time.perf_counter()
                 return computed
         except TimeoutError as error:

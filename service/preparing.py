@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from service.access.accounts import UNLIMITED, Account
 from service.batching.queue import Priority
 from service.batching.workers import WorkerPool
 from service.errors import (
@@ -41,6 +42,7 @@ class Options:
     overflow: what becomes of an input that is longer than the model reads.
     windows: how the labels of a text that was spread over several are put together.
     partial: an input at fault is noted among the errors; else its error is raised.
+    account: who pays.
     """
 
     priority: Priority = Priority.INTERACTIVE
@@ -50,6 +52,7 @@ class Options:
     truncation_side: Side = "right"
     windows: Pooling = "mean"
     partial: bool = False
+    account: Account = UNLIMITED
 
 
 DEFAULT = Options()
@@ -117,6 +120,7 @@ class Preparer:
         """
         prompt = self._named_prompt(options.prompt_name)
         self._check_count(inputs)
+        options.account.expect(len(inputs), sum(map(characters, inputs)))
         prepared = Prepared([[] for _ in inputs], [0] * len(inputs))
 
         def refuse(index: int, error: InvalidRequest) -> None:

@@ -45,7 +45,7 @@ def test_every_error_has_a_status_and_a_code_of_its_own() -> None:
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_callers_faults_are_4xx_and_only_theirs(dialect: Dialect) -> None:
     faults = all_errors(errors.InvalidRequest)
-    faults |= {errors.Overloaded, errors.VersionMismatch, errors.ModelNotFound}
+    faults |= {errors.VersionMismatch, errors.ModelNotFound} | all_errors(errors.Overloaded)
     # text-embeddings-inference has a 4xx of its own for a model that fails.
     faults |= all_errors(errors.InferenceFailed) if dialect is TEI else set()
     assert {cls for cls in all_errors(EncserveError) if dialect.status_of(cls) < 500} == faults

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from service import __version__
+from service.access.gate import Gate
 from service.api import (
     admin,
     analyze,
@@ -25,11 +26,13 @@ from service.api import (
     tei_root,
     tei_tools,
 )
+from service.api.access import RequireKeys
 from service.api.body_room import BodyRoom, LimitBodies
 from service.api.bulk_room import Rooms
 from service.api.errors import install_error_handlers
 from service.api.loop_lag import watch_loop
 from service.api.observe import ObserveRequests
+from service.api.pages import CrossOrigin, SecureAnswers
 from service.feedback import Feedback
 from service.live import LiveModels
 from service.metrics import Metrics
@@ -43,7 +46,11 @@ setting that moves it.
 
 
 def create_app(settings: Settings, models: LiveModels, metrics: Metrics) -> FastAPI:
-    """The application around loaded engines; entering its lifespan starts their workers."""
+    """The application around loaded engines; entering its lifespan starts their workers.
+
+    Raises:
+        KeysInvalid: keys of the settings are not as they should be.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -71,13 +78,20 @@ def create_app(settings: Settings, models: LiveModels, metrics: Metrics) -> Fast
     app.state.engines = models.engines
     app.state.metrics = metrics
     app.state.bulk_rooms = Rooms(settings)
-    app.add_middleware(LimitBodies, room=BodyRoom(settings.max_bodies_bytes, metrics.bodies_bytes))
-    app.add_middleware(ObserveRequests, metrics=metrics, on_request=models.note_request)
-    install_error_handlers(app)
     # In this order a path is compared with the routes: those that are asked most come first.
-    for module in (
+    modules = (
         *(openai, classify, oip, tei, cohere, tei_root, analyze, explain, bulk, feedback),
         *(tei_tools, oip_facts, admin, playground, ops),
-    ):
+    )
+    routes = [route for module in modules for route in module.router.routes]
+    # The last one is the outermost.
+    app.add_middleware(LimitBodies, room=BodyRoom(settings.max_bodies_bytes, metrics.bodies_bytes))
+    app.add_middleware(RequireKeys, gate=Gate(settings, metrics), routes=routes)
+    app.add_middleware(SecureAnswers)
+    if settings.cors_origins:
+        app.add_middleware(CrossOrigin, origins=settings.cors_origins)
+    app.add_middleware(ObserveRequests, metrics=metrics, on_request=models.note_request)
+    install_error_handlers(app)
+    for module in modules:
         app.include_router(module.router)
     return app

@@ -113,6 +113,22 @@ def show_settings() -> None:
     Console().print(table)
 
 
+@app.command(epilog=examples("encserve key alice", "encserve key batch-jobs"))
+def key(
+    name: Annotated[str, typer.Argument(help="Of the caller; it appears in metrics and logs.")],
+) -> None:
+    """Make an API key: the key, for the caller, and the line that lets it in, for the server."""
+    from service.access.keys import make_key
+
+    made, line = make_key(name)
+    typer.echo(f"key:  {made}\nline: {line}")
+    typer.echo(
+        "The key is shown this once. Add the line to ENCSERVE_API_KEYS_FILE; "
+        ":TOKENS_PER_MINUTE and :SHARE of the queue may follow.",
+        err=True,
+    )
+
+
 @app.command(
     epilog=examples(
         "encserve tune",

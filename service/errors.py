@@ -13,6 +13,7 @@
     ├── InferenceFailed         the model could not answer
     │   └── NonFiniteOutput
     ├── ProviderUnavailable     this onnxruntime cannot run models as the settings ask
+    ├── TracingUnavailable      traces are asked for, and what makes them is not installed
     ├── StoreError              published files are missing or not what their manifest says
     │   └── ModelNotFound · ManifestInvalid · ModelCorrupt · SignatureInvalid · ModelFailed
     │       StoreUnwritable · SourceFailed
@@ -175,6 +176,10 @@ class NonFiniteOutput(InferenceFailed):
 
 class ProviderUnavailable(EncserveError):
     code = "provider_unavailable"
+
+
+class TracingUnavailable(EncserveError):
+    code = "tracing_unavailable"
 
 
 class StoreError(EncserveError):

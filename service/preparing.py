@@ -23,6 +23,7 @@ from service.runtime.outputs import Pooling
 from service.runtime.tokenizer import Side, Tokenized, Tokenizer
 from service.settings import Settings
 from service.store.manifest import Manifest
+from service.work import Work
 
 Overflow = Literal["truncate", "error", "windows"]
 
@@ -41,6 +42,7 @@ class Options:
     overflow: what becomes of an input that is longer than the model reads.
     windows: how the labels of a text that was spread over several are put together.
     partial: an input at fault is noted among the errors; else its error is raised.
+    work: is told what was done for the request.
     """
 
     priority: Priority = Priority.INTERACTIVE
@@ -50,6 +52,7 @@ class Options:
     truncation_side: Side = "right"
     windows: Pooling = "mean"
     partial: bool = False
+    work: Work | None = None
 
 
 DEFAULT = Options()

@@ -33,6 +33,7 @@ from service.feedback import Feedback
 from service.live import LiveModels
 from service.metrics import Metrics
 from service.settings import Settings
+from service.tracing import Tracing
 
 DESCRIPTION = """
 Text in, vectors and labels out. Every POST takes `Content-Type: application/json`.
@@ -41,8 +42,11 @@ setting that moves it.
 """
 
 
-def create_app(settings: Settings, models: LiveModels, metrics: Metrics) -> FastAPI:
+def create_app(
+    settings: Settings, models: LiveModels, metrics: Metrics, tracing: Tracing | None = None
+) -> FastAPI:
     """The application around loaded engines; entering its lifespan starts their workers."""
+    metrics.on_batch = tracing.batch if tracing is not None else None
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -63,6 +67,8 @@ def create_app(settings: Settings, models: LiveModels, metrics: Metrics) -> Fast
         # A redirect would name the host that the caller claims, and lose the body.
         redirect_slashes=False,
         lifespan=lifespan,
+        # Its own would hold messages of errors, and send them where a variable says.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.settings = settings
     app.state.models = models
@@ -70,7 +76,9 @@ def create_app(settings: Settings, models: LiveModels, metrics: Metrics) -> Fast
     app.state.engines = models.engines
     app.state.metrics = metrics
     app.state.bulk_rooms = Rooms(settings)
-    app.add_middleware(ObserveRequests, metrics=metrics, on_request=models.note_request)
+    app.add_middleware(
+        ObserveRequests, metrics=metrics, on_request=models.note_request, tracing=tracing
+    )
     install_error_handlers(app)
     # In this order a path is compared with the routes: those that are asked most come first.
     for module in (

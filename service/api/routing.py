@@ -134,6 +134,7 @@ def options_of(
         truncation_side=truncation_side,
         windows=windows,
         partial=on_error == "partial",
+        work=getattr(request.state, "work", None),
     )
 
 

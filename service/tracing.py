@@ -14,7 +14,7 @@ from service.settings import Settings
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor
-    from opentelemetry.trace import SpanContext, Tracer
+    from opentelemetry.trace import Span, Tracer
 
 SERVICE_NAME = "encserve"
 # W3C's header for answers.
@@ -110,7 +110,7 @@ class Tracing:
             start_time=at_zero_ns + _ns(started_s),
         )
         span.end(at_zero_ns + _ns(ended_s))
-        return span.get_span_context()
+        return span
 
     def close(self) -> None:
         """Send what is left; may take the time of an export or two."""
@@ -120,8 +120,8 @@ class Tracing:
 class RequestTrace:
     """The span of a request, and those of its stages; times are of `time.perf_counter`.
 
-    trace_id: 32 hexadecimal digits. sampled: the trace is kept. response: the value of the header
-    that tells the caller.
+    span: what a batch links to. trace_id: 32 hexadecimal digits. sampled: the trace is kept.
+    response: the value of the header that tells the caller.
     """
 
     def __init__(self, tracer: "Tracer", method: str, parent: Any) -> None:
@@ -129,13 +129,13 @@ class RequestTrace:
 
         self._at_zero_ns = _at_zero_ns()
         self._tracer = tracer
-        self._span = tracer.start_span(method, parent, SpanKind.SERVER)
-        self.context = self._span.get_span_context()
-        self._inside = set_span_in_context(self._span)
-        self.trace_id = f"{self.context.trace_id:032x}"
-        self.sampled = self.context.trace_flags.sampled
+        self.span = tracer.start_span(method, parent, SpanKind.SERVER)
+        context = self.span.get_span_context()
+        self._inside = set_span_in_context(self.span)
+        self.trace_id = f"{context.trace_id:032x}"
+        self.sampled = context.trace_flags.sampled
         self.response = (
-            f"00-{self.trace_id}-{self.context.span_id:016x}-{self.context.trace_flags:02x}"
+            f"00-{self.trace_id}-{context.span_id:016x}-{context.trace_flags:02x}"
         ).encode()
 
     def stage(
@@ -162,7 +162,7 @@ class RequestTrace:
 
     def note(self, attributes: Mapping[str, str | int]) -> None:
         """What there is to know of the request."""
-        self._span.set_attributes(attributes)
+        self.span.set_attributes(attributes)
 
     def end(self, name: str, ended_s: float, failed: str | None = None) -> None:
         """The request is over.
@@ -173,11 +173,11 @@ class RequestTrace:
         """
         from opentelemetry.trace import Status, StatusCode
 
-        self._span.update_name(name)
+        self.span.update_name(name)
         if failed is not None:
-            self._span.set_attribute("error.type", failed)
-            self._span.set_status(Status(StatusCode.ERROR))
-        self._span.end(self._at_zero_ns + _ns(ended_s))
+            self.span.set_attribute("error.type", failed)
+            self.span.set_status(Status(StatusCode.ERROR))
+        self.span.end(self._at_zero_ns + _ns(ended_s))
 
 
 def _context_of(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
@@ -189,7 +189,7 @@ def _context_of(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
 def _links(spans: Sequence[object]) -> Any:
     from opentelemetry.trace import Link
 
-    return [Link(cast("SpanContext", span)) for span in spans]
+    return [Link(cast("Span", span).get_span_context()) for span in spans]
 
 
 def _at_zero_ns() -> int:

@@ -110,7 +110,7 @@ class ObserveRequests:
             trace = self._tracing.start(scope["method"], scope["headers"])
         if trace is not None and trace.sampled:
             state["trace_id"] = trace.trace_id
-            state["work"] = Work(trace.context)
+            state["work"] = Work(trace.span)
         elif logged(scope["path"]):
             state["work"] = Work()
         return trace

@@ -109,7 +109,11 @@ class Runner(Generic[RowT]):
             return
         failed = sum(isinstance(outcome, EncserveError) for outcome in outcomes)
         lengths = [text.tokens for text in batch]
-        run = self._metrics.trace_batch(lengths, failed, started_s, ended_s, spans)
+        try:
+            run = self._metrics.trace_batch(lengths, failed, started_s, ended_s, spans)
+        except Exception as error:  # whatever tracing comes to, the rows are there
+            logger.error("a batch could not be traced: %s", type(error).__name__)
+            return
         for text in batch:
             text.run = run
 

@@ -10,6 +10,7 @@ from service.cli import (
     pretraining,
     serving,
     store,
+    top,
     training,
 )
 from service.cli.common import app
@@ -25,6 +26,7 @@ __all__ = [
     "pretraining",
     "serving",
     "store",
+    "top",
     "training",
 ]
 

@@ -264,6 +264,7 @@ class Engine:
                 prepared = await self._preparer.prepare(inputs, options, admit)
                 computed = Computed(prepared, time.perf_counter() - started_s)
                 spans = [span for spans in prepared.spans for span in spans]
+                computed.tell(options.work, started_s)
                 if max_tokens is not None:
                     prepared.check_vectors(max_tokens)
                 if spans:

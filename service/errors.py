@@ -15,6 +15,7 @@
     │   └── NonFiniteOutput
     ├── KeysInvalid             the keys of the settings are not as they should be
     ├── ProviderUnavailable     this onnxruntime cannot run models as the settings ask
+    ├── TracingUnavailable      traces are asked for, and what makes them is not installed
     ├── StoreError              published files are missing or not what their manifest says
     │   └── ModelNotFound · ManifestInvalid · ModelCorrupt · SignatureInvalid · ModelFailed
     │       StoreUnwritable · SourceFailed
@@ -187,6 +188,10 @@ class KeysInvalid(EncserveError):
 
 class ProviderUnavailable(EncserveError):
     code = "provider_unavailable"
+
+
+class TracingUnavailable(EncserveError):
+    code = "tracing_unavailable"
 
 
 class StoreError(EncserveError):

@@ -3,7 +3,7 @@
 `encserve metrics` writes docs/metrics.md from it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Summary
 from prometheus_client.metrics import MetricWrapperBase
@@ -56,12 +56,17 @@ LABELS = {
 }
 MODEL = ("model", "version")
 
+# Told of a batch that was run for traced requests: model, version, tokens of each text, texts that
+# failed, start and end on the clock of `time.perf_counter`, the requests' spans. Returns its own.
+OnBatch = Callable[[str, str, Sequence[int], int, float, float, Sequence[object]], object]
+
 
 class Metrics:
     """The service's series. Labels come from closed sets: routes, loaded models, error codes."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
+        self.on_batch: OnBatch | None = None
 
         def counter(name: str, meaning: str, *labels: str) -> Counter:
             return Counter(name, meaning, labels, registry=registry)

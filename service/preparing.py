@@ -24,6 +24,7 @@ from service.runtime.outputs import Pooling
 from service.runtime.tokenizer import Side, Tokenized, Tokenizer
 from service.settings import Settings
 from service.store.manifest import Manifest
+from service.work import Work
 
 Overflow = Literal["truncate", "error", "windows"]
 
@@ -43,6 +44,7 @@ class Options:
     windows: how the labels of a text that was spread over several are put together.
     partial: an input at fault is noted among the errors; else its error is raised.
     account: who pays.
+    work: is told what was done for the request.
     """
 
     priority: Priority = Priority.INTERACTIVE
@@ -53,6 +55,7 @@ class Options:
     windows: Pooling = "mean"
     partial: bool = False
     account: Account = UNLIMITED
+    work: Work | None = None
 
 
 DEFAULT = Options()

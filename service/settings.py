@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
+
+from service.log_settings import LogSettings
 
 ENV_PREFIX = "ENCSERVE_"
 DEFAULT_PORT = 8080
@@ -17,7 +19,7 @@ _SERVICE_LINKS = (ENV_PREFIX + "SERVICE_", ENV_PREFIX + "PORT_")
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s*]+")
 
 
-class Settings(BaseSettings):
+class Settings(LogSettings):
     """The server's settings; each field is also the variable ENCSERVE_<FIELD IN CAPITALS>."""
 
     # A value may be a key, and an error about it goes to the terminal or a log.
@@ -28,9 +30,6 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
     port: int = Field(
         DEFAULT_PORT, ge=0, le=65535, description="port to listen on; 0 takes a free one"
-    )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="least severe log lines that are written"
     )
     model_store: Path = Field(Path("model_store"), description="folder of the published models")
     models: Annotated[tuple[str, ...], NoDecode] = Field(

@@ -37,6 +37,7 @@ from service.feedback import Feedback
 from service.live import LiveModels
 from service.metrics import Metrics
 from service.settings import Settings
+from service.tracing import Tracing
 
 DESCRIPTION = """
 Text in, vectors and labels out. Every POST takes `Content-Type: application/json`.
@@ -45,12 +46,15 @@ setting that moves it.
 """
 
 
-def create_app(settings: Settings, models: LiveModels, metrics: Metrics) -> FastAPI:
+def create_app(
+    settings: Settings, models: LiveModels, metrics: Metrics, tracing: Tracing | None = None
+) -> FastAPI:
     """The application around loaded engines; entering its lifespan starts their workers.
 
     Raises:
         KeysInvalid: keys of the settings are not as they should be.
     """
+    metrics.on_batch = tracing.batch if tracing is not None else None
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -71,6 +75,8 @@ def create_app(settings: Settings, models: LiveModels, metrics: Metrics) -> Fast
         # A redirect would name the host that the caller claims, and lose the body.
         redirect_slashes=False,
         lifespan=lifespan,
+        # Its own would hold messages of errors, and send them where a variable says.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.settings = settings
     app.state.models = models
@@ -90,7 +96,9 @@ def create_app(settings: Settings, models: LiveModels, metrics: Metrics) -> Fast
     app.add_middleware(SecureAnswers)
     if settings.cors_origins:
         app.add_middleware(CrossOrigin, origins=settings.cors_origins)
-    app.add_middleware(ObserveRequests, metrics=metrics, on_request=models.note_request)
+    app.add_middleware(
+        ObserveRequests, metrics=metrics, on_request=models.note_request, tracing=tracing
+    )
     install_error_handlers(app)
     for module in modules:
         app.include_router(module.router)

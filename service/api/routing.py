@@ -135,6 +135,7 @@ def options_of(
         windows=windows,
         partial=on_error == "partial",
         account=request.state.account,
+        work=getattr(request.state, "work", None),
     )
 
 

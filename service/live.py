@@ -54,6 +54,11 @@ class LiveModels:
         # Versions that were asked for by number stay when the current one moves on.
         self._pinned = {name for name in settings.models if "@" in name}
 
+    @property
+    def workers(self) -> int:
+        """Runs that may go side by side."""
+        return self._loader.pool.size
+
     def start(self) -> None:
         """Start the engines and, if the settings say so, the watch; needs a running event loop."""
         self.engines.start()

@@ -69,6 +69,23 @@ class ModelMetrics:
         self.tokens_of_texts.inc(tokens)
         self.tokens_of_padding.inc(len(lengths) * max(lengths) - tokens)
 
+    @property
+    def traces_batches(self) -> bool:
+        """`trace_batch` is of use."""
+        return self._metrics.on_batch is not None
+
+    def trace_batch(
+        self,
+        lengths: Sequence[int],
+        failed: int,
+        started_s: float,
+        ended_s: float,
+        spans: Sequence[object],
+    ) -> object | None:
+        """A batch was run for the requests of `spans`; its own span, which they may name."""
+        tell = self._metrics.on_batch
+        return tell and tell(*self._labels, lengths, failed, started_s, ended_s, spans)
+
     def written(self, computed_at_s: float) -> None:
         """An answer is in bytes whose rows were there at that moment of `time.perf_counter`."""
         self.post_process_duration.observe(time.perf_counter() - computed_at_s)

@@ -1,30 +1,35 @@
 """Every knob of the server: read once from ENCSERVE_* variables, validated, then frozen."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
+
+from service.log_settings import LogSettings
 
 ENV_PREFIX = "ENCSERVE_"
 DEFAULT_PORT = 8080
 # The other variables that Kubernetes sets for a Service called encserve.
 _SERVICE_LINKS = (ENV_PREFIX + "SERVICE_", ENV_PREFIX + "PORT_")
 
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s*]+")
 
-class Settings(BaseSettings):
+
+class Settings(LogSettings):
     """The server's settings; each field is also the variable ENCSERVE_<FIELD IN CAPITALS>."""
 
-    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="forbid")
+    # A value may be a key, and an error about it goes to the terminal or a log.
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True
+    )
 
     host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
     port: int = Field(
         DEFAULT_PORT, ge=0, le=65535, description="port to listen on; 0 takes a free one"
-    )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="least severe log lines that are written"
     )
     model_store: Path = Field(Path("model_store"), description="folder of the published models")
     models: Annotated[tuple[str, ...], NoDecode] = Field(
@@ -44,9 +49,33 @@ class Settings(BaseSettings):
         description="how often the store is looked at for new current versions; 0: only on SIGHUP "
         "and when asked",
     )
-    admin_key: SecretStr = Field(
-        SecretStr(""), description="key of /admin, sent as a bearer token; empty: /admin is off"
+    api_keys: SecretStr = Field(
+        SecretStr(""),
+        description="keys of callers, name:sha256[:tokens_per_minute[:share]] with commas between, "
+        "or JSON; `encserve key NAME` makes one; without any everybody may ask",
     )
+    api_keys_file: Path | None = Field(
+        None, description="file of more such keys, one a line or as JSON"
+    )
+    admin_key: SecretStr = Field(
+        SecretStr(""),
+        description="key of /admin, or sha256:HEX of it; empty: /admin is off",
+    )
+    admin_key_file: Path | None = Field(None, description="file of that key")
+    metrics_key: SecretStr = Field(
+        SecretStr(""),
+        description="key of /metrics, or sha256:HEX of it; empty: everybody may read it",
+    )
+    metrics_key_file: Path | None = Field(None, description="file of that key")
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="origins whose pages may ask from a browser, comma-separated; * is every; "
+        "empty: none but the server's own",
+    )
+    tls_cert_file: Path | None = Field(
+        None, description="certificate chain as PEM; with its key, the server speaks HTTPS"
+    )
+    tls_key_file: Path | None = Field(None, description="private key of that certificate, as PEM")
     feedback_texts: int = Field(
         20_000,
         ge=0,
@@ -235,7 +264,7 @@ class Settings(BaseSettings):
         # Kubernetes sets it so in every pod beside a Service that is called encserve.
         return DEFAULT_PORT if isinstance(port, str) and port.startswith("tcp://") else port
 
-    @field_validator("models", "trusted_keys", mode="before")
+    @field_validator("models", "trusted_keys", "cors_origins", mode="before")
     @classmethod
     def _split_names(cls, names: object) -> object:
         if not isinstance(names, str):
@@ -252,8 +281,20 @@ class Settings(BaseSettings):
             raise ValueError(f"{info.field_name} are written name=meaning, separated by commas")
         return {name.strip(): meant.strip() for name, _, meant in pairs}
 
+    @field_validator("cors_origins")
+    @classmethod
+    def _check_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        if any(origin != "*" and not _ORIGIN.fullmatch(origin) for origin in origins):
+            raise ValueError("an origin is * or scheme://host[:port], without a path")
+        return origins
+
     @model_validator(mode="after")
     def _refuse_contradictions(self) -> Self:
+        if (self.tls_cert_file is None) != (self.tls_key_file is None):
+            raise ValueError("tls_cert_file and tls_key_file are set together, or neither")
+        for name in ("admin_key", "metrics_key"):
+            if getattr(self, name).get_secret_value() and getattr(self, f"{name}_file"):
+                raise ValueError(f"{name} and {name}_file are both set: which of them is meant?")
         if self.signatures == "require" and not self.trusted_keys:
             raise ValueError(
                 "signatures=require needs trusted_keys: name the files of the public keys that "

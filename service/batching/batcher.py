@@ -169,7 +169,8 @@ class Batcher(Generic[RowT]):
         keys = [key_of(token_ids) for token_ids in texts]
         rows = [None if self._cache is None else self._cache.get(key) for key in keys]
         missing = [index for index, row in enumerate(rows) if row is None]
-        request = PendingRequest(rows, asyncio.get_running_loop(), partial=each)
+        span = timing.span if timing is not None else None
+        request = PendingRequest(rows, asyncio.get_running_loop(), partial=each, span=span)
         with self._pool.lock:
             new = {keys[at]: texts[at] for at in missing if keys[at] not in self._in_flight}
             tokens = sum(map(len, new.values()))
@@ -188,8 +189,7 @@ class Batcher(Generic[RowT]):
         finally:
             self._leave(pending)
             if timing is not None:
-                timing.queue_s = sum(text.queue_s for text in pending) / len(texts)
-                timing.infer_s = sum(text.infer_s for text in pending) / len(texts)
+                timing.note(pending, len(texts))
 
     async def close(self, grace_s: float) -> None:
         """Refuse new requests, finish what was accepted within `grace_s`, fail what is left."""
@@ -244,11 +244,7 @@ class Batcher(Generic[RowT]):
 
     def _run(self, batch: list[PendingText[RowT]], alone: bool, express: bool) -> None:
         """In a worker's thread: the outcomes go back to the event loop in one call."""
-        started_s = time.perf_counter()
-        outcomes = self._runner.outcomes(batch, alone=alone)
-        infer_s = time.perf_counter() - started_s
-        for text in batch:
-            text.infer_s = infer_s
+        outcomes = self._runner.run(batch, alone=alone)
         with self._pool.lock:
             self._runs -= not express
         self._post(partial(self._settle_batch, batch, outcomes))

@@ -11,6 +11,7 @@ from service.cli import (
     pretraining,
     serving,
     store,
+    top,
     training,
 )
 from service.cli.common import app
@@ -27,6 +28,7 @@ __all__ = [
     "pretraining",
     "serving",
     "store",
+    "top",
     "training",
 ]
 

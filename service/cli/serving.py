@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from service.cli.common import Store, app, examples, settings_of
+from service.masking import settings_shown
 from service.settings import ENV_PREFIX, Settings
 from service.store.repository import ModelRepository
 
@@ -44,6 +45,9 @@ def serve(
         int | None, typer.Option(help="Runs side by side. (env ENCSERVE_WORKERS)")
     ] = None,
     log_level: Annotated[str | None, typer.Option(help="(env ENCSERVE_LOG_LEVEL)")] = None,
+    log_format: Annotated[
+        str | None, typer.Option(help="auto, json or text. (env ENCSERVE_LOG_FORMAT)")
+    ] = None,
 ) -> None:
     """Serve the published models over HTTP. `encserve settings` lists every setting."""
     settings = settings_of(
@@ -55,6 +59,7 @@ def serve(
         watch_s=watch,
         workers=workers,
         log_level=log_level,
+        log_format=log_format,
     )
     # One request is tokenized by one thread: the library's own pool would contend with the model
     # runs, and a variable is its only switch.
@@ -105,12 +110,27 @@ def show_openapi() -> None:
 )
 def show_settings() -> None:
     """List every setting of the server: variable, value now, meaning."""
-    settings = settings_of()
     table = Table("variable", "value", "meaning")
-    for name, field in Settings.model_fields.items():
-        value = getattr(settings, name)
-        table.add_row(ENV_PREFIX + name.upper(), str(value), field.description)
+    for name, value in settings_shown(settings_of()).items():
+        description = Settings.model_fields[name].description
+        table.add_row(ENV_PREFIX + name.upper(), str(value), description)
     Console().print(table)
+
+
+@app.command(epilog=examples("encserve key alice", "encserve key batch-jobs"))
+def key(
+    name: Annotated[str, typer.Argument(help="Of the caller; it appears in metrics and logs.")],
+) -> None:
+    """Make an API key: the key, for the caller, and the line that lets it in, for the server."""
+    from service.access.keys import make_key
+
+    made, line = make_key(name)
+    typer.echo(f"key:  {made}\nline: {line}")
+    typer.echo(
+        "The key is shown this once. Add the line to ENCSERVE_API_KEYS_FILE; "
+        ":TOKENS_PER_MINUTE and :SHARE of the queue may follow.",
+        err=True,
+    )
 
 
 @app.command(

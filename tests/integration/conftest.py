@@ -33,6 +33,7 @@ from service.offline.progress import Progress
 from service.runtime.outputs import ProblemType
 from service.settings import load_settings
 from service.store.repository import ModelRepository
+from service.tracing import open_tracing
 from tests.conftest import SENTENCES, only_fp32, tiny_checkpoint
 
 UNEXAMPLED = ("/v1/bulk", "/v1/feedback", "/v2/repository/index")
@@ -74,9 +75,10 @@ def live_server(store: Path, **settings: object) -> Iterator[LiveServer]:
     metrics = Metrics(registry)
     # Trying a model in a process of its own takes a second; tests of that ask for it.
     configured = load_settings(model_store=store, **{"probe": False} | settings)
+    tracing = open_tracing(configured)
     models = load_models(configured, metrics)
     config = uvicorn.Config(
-        create_app(configured, models, metrics),
+        create_app(configured, models, metrics, tracing),
         http=strict_protocol(configured, metrics),
         log_config=None,
         access_log=False,
@@ -99,6 +101,8 @@ def live_server(store: Path, **settings: object) -> Iterator[LiveServer]:
         finally:
             server.should_exit = True
             thread.join(timeout=30)
+            if tracing is not None:
+                tracing.close()
 
 
 async def _run(server: uvicorn.Server, listener: socket.socket, listening: threading.Event) -> None:

@@ -66,10 +66,11 @@ def child(
     *,
     stdout: int,
     stderr: int | None = None,
+    folder: Path | None = None,
 ) -> Iterator[subprocess.Popen[str]]:
-    """A process with more variables than ours; ended with the block."""
+    """A process with more variables than ours, in a folder; ended with the block."""
     process = subprocess.Popen(
-        command, env=os.environ | variables, stdout=stdout, stderr=stderr, text=True
+        command, env=os.environ | variables, cwd=folder, stdout=stdout, stderr=stderr, text=True
     )
     try:
         yield process

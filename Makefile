@@ -8,7 +8,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 TEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help serve bootstrap test lint types contracts format lock fuzz chaos openapi metrics-page examples image-test kubernetes-rules kustomize-test ui-test bench-serve bench-peers bench-limit bench-scaling bench-load bench-quality bench-fidelity bench-dialects clean
+.PHONY: help serve bootstrap test lint types contracts format lock fuzz chaos openapi metrics-page examples image-test kubernetes-rules kustomize-test nodes-test ui-test bench-serve bench-peers bench-limit bench-scaling bench-load bench-quality bench-fidelity bench-dialects clean
 
 help:  ## list the verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -64,6 +64,9 @@ kubernetes-rules: $(VENV)/dev.stamp  ## write the PrometheusRule of deploy/kuber
 
 kustomize-test: $(VENV)/dev.stamp  ## kubectl builds the manifests as the tests read them (kubectl 1.27 or later)
 	@$(BIN)/python -m pytest tests/kubectl
+
+nodes-test: $(VENV)/dev.stamp  ## fine-tuning on two nodes of this machine: addresses, network namespaces (root)
+	@CHAOS=full $(BIN)/python -m pytest tests/chaos/test_two_nodes.py
 
 ui-test: $(VENV)/dev.stamp  ## the page at / in a real Chromium (Debian's chromium)
 	@$(BIN)/python -m pytest tests/ui

@@ -8,7 +8,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 TEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help serve bootstrap test lint types contracts format lock fuzz chaos openapi metrics-page examples image-test ui-test bench-serve bench-peers bench-limit bench-scaling bench-load bench-quality bench-fidelity bench-dialects clean
+.PHONY: $(shell sed -nE 's/^([a-z-]+):.*\#\#.*/\1/p' $(MAKEFILE_LIST))
 
 help:  ## list the verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -53,11 +53,23 @@ openapi: $(VENV)/dev.stamp  ## write docs/openapi.json from the routes
 metrics-page: $(VENV)/dev.stamp  ## write docs/metrics.md from service/metrics.py
 	@$(BIN)/encserve metrics > docs/metrics.md
 
+dashboards: $(VENV)/dev.stamp  ## write Grafana's dashboards from monitoring/boards/
+	@$(BIN)/python -m monitoring.grafana
+
 examples: $(VENV)/dev.stamp  ## ask the models of the store the examples of /docs, and keep their answers
 	@$(BIN)/python -m benchmarks.examples
 
 image-test: $(VENV)/dev.stamp  ## build the container image on a Debian base and serve from it (root, buildah, debootstrap)
 	@docker/image_test.sh
+
+kubernetes-rules: $(VENV)/dev.stamp  ## write the PrometheusRule of deploy/kubernetes from docker/prometheus/rules
+	@$(BIN)/python -m deploy.prometheus_rule
+
+kustomize-test: $(VENV)/dev.stamp  ## kubectl builds the manifests as the tests read them (kubectl 1.27 or later)
+	@$(BIN)/python -m pytest tests/kubectl
+
+nodes-test: $(VENV)/dev.stamp  ## fine-tuning on two nodes of this machine: addresses, network namespaces (root)
+	@CHAOS=full $(BIN)/python -m pytest tests/chaos/test_two_nodes.py
 
 ui-test: $(VENV)/dev.stamp  ## the page at / in a real Chromium (Debian's chromium)
 	@$(BIN)/python -m pytest tests/ui

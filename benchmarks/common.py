@@ -30,6 +30,7 @@ def running_server(store: Path, *options: str) -> Iterator[str]:
         [*command, "--model-store", str(store), "--log-level", "warning", *options],
         stdout=subprocess.PIPE,
         text=True,
+        env={"ENCSERVE_DRAIN_S": "0"} | os.environ,
     )
     try:
         assert process.stdout

@@ -7,6 +7,7 @@ from service.batching.pending import Timing
 from service.errors import EncserveError
 from service.preparing import Prepared
 from service.runtime.outputs import FloatArray
+from service.work import Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,14 @@ class Computed:
         """Which input each span is of."""
         spans = self.prepared.spans
         return [index for index, of_one in enumerate(spans) for _ in of_one]
+
+    def tell(self, work: Work | None, started_s: float) -> None:
+        """Note what was prepared; its timing is told the rest later."""
+        if work is None:
+            return
+        tokens = sum(len(span) for spans in self.prepared.spans for span in spans)
+        texts = len(self.prepared.spans)
+        work.note(texts, tokens, started_s, self.tokenize_s, self.timing)
 
     def answer(self, rows: FloatArray) -> Answer:
         """`rows`, [n, width], and what the inputs cost."""

@@ -255,24 +255,27 @@ class Engine:
         if options.timeout_s is not None:
             timeout_s = min(timeout_s, options.timeout_s)
         started_s = time.perf_counter()
+        deadline_s = started_s + timeout_s
         self.in_flight += 1
         try:
             async with asyncio.timeout(timeout_s):
-                prepared = await self._preparer.prepare(
-                    inputs, options, lambda: batcher.admit(len(inputs))
-                )
+                # Every input has a token at least.
+                admit = partial(batcher.admit, len(inputs), options.priority, deadline_s)
+                prepared = await self._preparer.prepare(inputs, options, admit)
                 computed = Computed(prepared, time.perf_counter() - started_s)
                 spans = [span for spans in prepared.spans for span in spans]
+                computed.tell(options.work, started_s)
                 if max_tokens is not None:
                     prepared.check_vectors(max_tokens)
                 if spans:
                     submit = batcher.submit_each if options.partial else batcher.submit
-                    computed.rows = await submit(
-                        spans,
-                        priority=options.priority,
-                        deadline_s=started_s + timeout_s,
-                        timing=computed.timing,
-                    )
+                    with options.account.spending(sum(map(len, spans))):
+                        computed.rows = await submit(
+                            spans,
+                            priority=options.priority,
+                            deadline_s=deadline_s,
+                            timing=computed.timing,
+                        )
                 computed.computed_at_s = time.perf_counter()
                 return computed
         except TimeoutError as error:

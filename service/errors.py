@@ -10,9 +10,12 @@
     │   └── UnknownModel · UnknownRequest · UnknownPage
     ├── VersionMismatch         another version serves than the caller expects
     ├── Overloaded · DeadlineExceeded · ShuttingDown · TooManyConnections   try again later
+    │   └── RateLimited         the caller's own limit
     ├── InferenceFailed         the model could not answer
     │   └── NonFiniteOutput
+    ├── KeysInvalid             the keys of the settings are not as they should be
     ├── ProviderUnavailable     this onnxruntime cannot run models as the settings ask
+    ├── TracingUnavailable      traces are asked for, and what makes them is not installed
     ├── StoreError              published files are missing or not what their manifest says
     │   └── ModelNotFound · ManifestInvalid · ModelCorrupt · SignatureInvalid · ModelFailed
     │       StoreUnwritable · SourceFailed
@@ -153,6 +156,12 @@ class Overloaded(EncserveError):
         self.retry_after_s = retry_after_s
 
 
+class RateLimited(Overloaded):
+    """The caller has used up what its key may take, whatever room there is."""
+
+    code = "rate_limit_exceeded"
+
+
 class DeadlineExceeded(EncserveError):
     code = "deadline_exceeded"
 
@@ -173,8 +182,16 @@ class NonFiniteOutput(InferenceFailed):
     code = "non_finite_output"
 
 
+class KeysInvalid(EncserveError):
+    code = "keys_invalid"
+
+
 class ProviderUnavailable(EncserveError):
     code = "provider_unavailable"
+
+
+class TracingUnavailable(EncserveError):
+    code = "tracing_unavailable"
 
 
 class StoreError(EncserveError):
@@ -213,6 +230,10 @@ class SourceFailed(StoreError):
     """A place that versions come from does not answer, or not as it should."""
 
     code = "source_failed"
+
+
+class InvalidSetting(EncserveError):
+    code = "invalid_setting"
 
 
 class WorkshopError(EncserveError):

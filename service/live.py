@@ -10,6 +10,7 @@ import time
 from collections.abc import Coroutine
 from typing import Any
 
+from service.batching.watchdog import Watchdog
 from service.canary import FAULTS, Canary
 from service.engine import Engine
 from service.errors import EncserveError, InvalidField, UnknownModel
@@ -40,6 +41,12 @@ class LiveModels:
         self._loader = loader
         self._settings = settings
         self._metrics = metrics
+        self._watchdog = Watchdog(
+            loader.pool,
+            metrics.workers_stuck,
+            stuck_run_s=settings.stuck_run_s,
+            stuck_exit_s=settings.stuck_exit_s,
+        )
         self._changing = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self.shadows: dict[str, Shadow] = {}
@@ -47,9 +54,15 @@ class LiveModels:
         # Versions that were asked for by number stay when the current one moves on.
         self._pinned = {name for name in settings.models if "@" in name}
 
+    @property
+    def workers(self) -> int:
+        """Runs that may go side by side."""
+        return self._loader.pool.size
+
     def start(self) -> None:
         """Start the engines and, if the settings say so, the watch; needs a running event loop."""
         self.engines.start()
+        self._watchdog.start()
         if self._settings.watch_s:
             self._spawn(self._watch(self._settings.watch_s))
 
@@ -58,7 +71,9 @@ class LiveModels:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        # The pool waits for its runs: one that is stuck would hold the end up for ever.
         await self.engines.close()
+        self._watchdog.stop()
 
     async def load(self, name: str, version: str | None = None) -> Engine:
         """Load a version, without moving the name to it unless it is the first of its name.

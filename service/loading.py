@@ -125,13 +125,8 @@ def plan(model: PublishedModel, settings: Settings) -> Plan:
         threads=threads,
         max_batch_tokens=min(budget, settings.max_queue_tokens),
     )
-    logger.info(
-        "model %s version %s: %s, %s",
-        model.manifest.name,
-        model.manifest.version,
-        variant,
-        shape,
-    )
+    name, version = model.manifest.name, model.manifest.version
+    logger.info("model %s version %s: %s, %s", name, version, variant, shape)
     return Plan(model, variant, shape)
 
 
@@ -175,6 +170,8 @@ def load_engine(
             model=manifest.name,
             max_batch_tokens=plan.shape.max_batch_tokens,
             max_queue_tokens=settings.max_queue_tokens,
+            max_queue_wait_s=settings.max_queue_wait_s,
+            max_queue_bytes=settings.max_queue_bytes,
             max_runs=plan.shape.workers,
             padded=manifest.layout == "padded",
             pack=encoder.pack,

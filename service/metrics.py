@@ -3,7 +3,7 @@
 `encserve metrics` writes docs/metrics.md from it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Summary
 from prometheus_client.metrics import MetricWrapperBase
@@ -44,7 +44,8 @@ LABELS = {
     "kind": "`text`: tokens of texts; `padding`: places beside them in the block that is as long "
     "as the batch's longest text (models of the packed layout pad in attention alone)",
     "reason": "the code of the error; for a canary `failures` or `latency`; "
-    "for a connection also `reader_too_slow`",
+    "for a connection also `reader_too_slow`; for a key `rate` or `share`",
+    "key": "the name of an API key",
     "label": "one of the model's labels",
     "judged": "`right` or `wrong`",
     "confidence": "tenths, named by their upper end",
@@ -55,12 +56,17 @@ LABELS = {
 }
 MODEL = ("model", "version")
 
+# Told of a batch that was run for traced requests: model, version, tokens of each text, texts that
+# failed, start and end on the clock of `time.perf_counter`, the requests' spans. Returns its own.
+OnBatch = Callable[[str, str, Sequence[int], int, float, float, Sequence[object]], object]
+
 
 class Metrics:
     """The service's series. Labels come from closed sets: routes, loaded models, error codes."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
+        self.on_batch: OnBatch | None = None
 
         def counter(name: str, meaning: str, *labels: str) -> Counter:
             return Counter(name, meaning, labels, registry=registry)
@@ -108,8 +114,20 @@ class Metrics:
             "encserve_truncated_texts", "Texts cut to the model's longest input.", *MODEL
         )
         self.cache_bytes = gauge("encserve_cache_bytes", "Size of the cache of answers.")
+        self.bodies_bytes = gauge(
+            "encserve_bodies_bytes", "Request bodies that are held until they are answered."
+        )
         self.queue_texts = gauge("encserve_queue_texts", "Texts waiting for a batch.", *MODEL)
         self.queue_tokens = gauge("encserve_queue_tokens", "Tokens waiting for a batch.", *MODEL)
+        self.queue_wait = gauge(
+            "encserve_queue_wait_seconds",
+            "How long a new request that fits a batch would wait, by the tokens before it and the "
+            "measured rate.",
+            *MODEL,
+        )
+        self.queue_bytes = gauge(
+            "encserve_queue_bytes", "Memory that callers hold until they are answered.", *MODEL
+        )
         self.batch_texts = histogram(
             "encserve_batch_texts", "Texts in one model run.", BATCH_TEXTS_BUCKETS, *MODEL
         )
@@ -223,6 +241,17 @@ class Metrics:
         self.memory_limit = gauge(
             "encserve_memory_limit_bytes",
             "Memory that the process may use: its cgroup's limit, or all of the machine's.",
+        )
+        self.key_requests = counter(
+            "encserve_key_requests", "Requests that came with an API key.", "key"
+        )
+        self.key_tokens = counter(
+            "encserve_key_tokens", "Tokens that a key has spent: those of answers.", "key"
+        )
+        self.key_refusals = counter(
+            "encserve_key_refusals",
+            "Requests refused, as the key was over its rate or its share of the queue.",
+            *("key", "reason"),
         )
         self.request = RequestMetrics(
             self.requests, self.slo_requests, self.request_duration, self.stage_duration

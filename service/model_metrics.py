@@ -22,7 +22,9 @@ class ModelMetrics:
         self._predictions: dict[str, Counter] = {}
         self._confidence: Histogram | None = None
         self.queue_texts = metrics.queue_texts.labels(model, version)
+        self.queue_bytes = metrics.queue_bytes.labels(model, version)
         self.queue_tokens = metrics.queue_tokens.labels(model, version)
+        self.queue_wait = metrics.queue_wait.labels(model, version)
         self.batch_texts = metrics.batch_texts.labels(model, version)
         self.batch_tokens = metrics.batch_tokens.labels(model, version)
         self.tokens_of_texts = metrics.tokens.labels(model, version, "text")
@@ -66,6 +68,23 @@ class ModelMetrics:
         self.batch_tokens.observe(tokens)
         self.tokens_of_texts.inc(tokens)
         self.tokens_of_padding.inc(len(lengths) * max(lengths) - tokens)
+
+    @property
+    def traces_batches(self) -> bool:
+        """`trace_batch` is of use."""
+        return self._metrics.on_batch is not None
+
+    def trace_batch(
+        self,
+        lengths: Sequence[int],
+        failed: int,
+        started_s: float,
+        ended_s: float,
+        spans: Sequence[object],
+    ) -> object | None:
+        """A batch was run for the requests of `spans`; its own span, which they may name."""
+        tell = self._metrics.on_batch
+        return tell and tell(*self._labels, lengths, failed, started_s, ended_s, spans)
 
     def written(self, computed_at_s: float) -> None:
         """An answer is in bytes whose rows were there at that moment of `time.perf_counter`."""

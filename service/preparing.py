@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from service.access.accounts import UNLIMITED, Account
 from service.batching.queue import Priority
 from service.batching.workers import WorkerPool
 from service.errors import (
@@ -23,6 +24,7 @@ from service.runtime.outputs import Pooling
 from service.runtime.tokenizer import Side, Tokenized, Tokenizer
 from service.settings import Settings
 from service.store.manifest import Manifest
+from service.work import Work
 
 Overflow = Literal["truncate", "error", "windows"]
 
@@ -41,6 +43,8 @@ class Options:
     overflow: what becomes of an input that is longer than the model reads.
     windows: how the labels of a text that was spread over several are put together.
     partial: an input at fault is noted among the errors; else its error is raised.
+    account: who pays.
+    work: is told what was done for the request.
     """
 
     priority: Priority = Priority.INTERACTIVE
@@ -50,6 +54,8 @@ class Options:
     truncation_side: Side = "right"
     windows: Pooling = "mean"
     partial: bool = False
+    account: Account = UNLIMITED
+    work: Work | None = None
 
 
 DEFAULT = Options()
@@ -117,6 +123,7 @@ class Preparer:
         """
         prompt = self._named_prompt(options.prompt_name)
         self._check_count(inputs)
+        options.account.expect(len(inputs), sum(map(characters, inputs)))
         prepared = Prepared([[] for _ in inputs], [0] * len(inputs))
 
         def refuse(index: int, error: InvalidRequest) -> None:

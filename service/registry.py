@@ -39,7 +39,7 @@ class EngineRegistry:
             self.add(engine)
         self._aliases = dict(aliases)
         self._pool = pool
-        self._draining = False
+        self._leaving = self._draining = False
         for alias, model in self._aliases.items():
             if alias in self._served or self._find(model) is None or model in self._aliases:
                 raise InvalidField(
@@ -52,12 +52,18 @@ class EngineRegistry:
 
     @property
     def ready(self) -> bool:
-        """Every model has answered its warm-up, and no stop was asked for."""
-        return not self._draining and all(engine.ready for engine in self)
+        """Every model has answered its warm-up, no stop was asked for, and no run is stuck."""
+        stuck = self._pool.stuck
+        return not (self._leaving or stuck) and all(engine.ready for engine in self)
+
+    @property
+    def leaving(self) -> bool:
+        """A stop was asked for: balancers should send nothing more."""
+        return self._leaving
 
     @property
     def draining(self) -> bool:
-        """A stop was asked for: streams without an end should come to one."""
+        """The stop is under way: streams without an end should come to one."""
         return self._draining
 
     @property
@@ -149,13 +155,17 @@ class EngineRegistry:
         for engine in self:
             engine.start()
 
+    def leave(self) -> None:
+        """Report not ready from now on; everything is still answered, until `drain`."""
+        self._leaving = True
+
     def drain(self) -> None:
-        """Report not ready from now on; requests are still answered, until `close`."""
-        self._draining = True
+        """Let streams come to their end; requests are still answered, until `close`."""
+        self._leaving = self._draining = True
 
     async def close(self, grace_s: float = 0) -> None:
         """Finish what was accepted within `grace_s`, fail the rest; may be called again."""
-        self._draining = True
+        self.drain()
         await asyncio.gather(*(engine.close(grace_s) for engine in self))
         self._pool.close()
 

@@ -1,30 +1,35 @@
 """Every knob of the server: read once from ENCSERVE_* variables, validated, then frozen."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
+
+from service.log_settings import LogSettings
 
 ENV_PREFIX = "ENCSERVE_"
 DEFAULT_PORT = 8080
 # The other variables that Kubernetes sets for a Service called encserve.
 _SERVICE_LINKS = (ENV_PREFIX + "SERVICE_", ENV_PREFIX + "PORT_")
 
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s*]+")
 
-class Settings(BaseSettings):
+
+class Settings(LogSettings):
     """The server's settings; each field is also the variable ENCSERVE_<FIELD IN CAPITALS>."""
 
-    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="forbid")
+    # A value may be a key, and an error about it goes to the terminal or a log.
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True
+    )
 
     host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
     port: int = Field(
         DEFAULT_PORT, ge=0, le=65535, description="port to listen on; 0 takes a free one"
-    )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="least severe log lines that are written"
     )
     model_store: Path = Field(Path("model_store"), description="folder of the published models")
     models: Annotated[tuple[str, ...], NoDecode] = Field(
@@ -44,9 +49,33 @@ class Settings(BaseSettings):
         description="how often the store is looked at for new current versions; 0: only on SIGHUP "
         "and when asked",
     )
-    admin_key: SecretStr = Field(
-        SecretStr(""), description="key of /admin, sent as a bearer token; empty: /admin is off"
+    api_keys: SecretStr = Field(
+        SecretStr(""),
+        description="keys of callers, name:sha256[:tokens_per_minute[:share]] with commas between, "
+        "or JSON; `encserve key NAME` makes one; without any everybody may ask",
     )
+    api_keys_file: Path | None = Field(
+        None, description="file of more such keys, one a line or as JSON"
+    )
+    admin_key: SecretStr = Field(
+        SecretStr(""),
+        description="key of /admin, or sha256:HEX of it; empty: /admin is off",
+    )
+    admin_key_file: Path | None = Field(None, description="file of that key")
+    metrics_key: SecretStr = Field(
+        SecretStr(""),
+        description="key of /metrics, or sha256:HEX of it; empty: everybody may read it",
+    )
+    metrics_key_file: Path | None = Field(None, description="file of that key")
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="origins whose pages may ask from a browser, comma-separated; * is every; "
+        "empty: none but the server's own",
+    )
+    tls_cert_file: Path | None = Field(
+        None, description="certificate chain as PEM; with its key, the server speaks HTTPS"
+    )
+    tls_key_file: Path | None = Field(None, description="private key of that certificate, as PEM")
     feedback_texts: int = Field(
         20_000,
         ge=0,
@@ -109,6 +138,19 @@ class Settings(BaseSettings):
     max_queue_tokens: int = Field(
         131_072, ge=1, description="tokens that may wait for one model before requests get 429"
     )
+    max_queue_wait_s: float = Field(
+        4.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="longest wait, by the measured rate, that a request may find before it gets "
+        "429; bulk requests may wait longer",
+    )
+    max_queue_bytes: int = Field(
+        64 * 2**20,
+        ge=1,
+        description="memory that the callers who wait for one model may hold before requests get "
+        "429",
+    )
     cache_bytes: int = Field(
         64 * 2**20, ge=0, description="answers kept for texts that come again; 0 keeps none"
     )
@@ -144,8 +186,35 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
         description="time without a line in or out, after which a bulk stream is ended",
     )
+    keep_alive_s: int = Field(
+        75,
+        ge=1,
+        description="time for which an idle connection is kept; longer than a balancer in front "
+        "keeps its own, or its next request may meet one that just ends",
+    )
+    drain_s: float = Field(
+        5.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="time after SIGTERM in which readiness is 503 and all is still answered, so "
+        "that balancers see it; then the port closes and shutdown_grace_s begins",
+    )
     shutdown_grace_s: int = Field(
-        20, ge=0, description="time that requests in flight get to finish after SIGTERM"
+        20, ge=0, description="time that requests in flight then get to finish"
+    )
+    stuck_run_s: float = Field(
+        8.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="a model run that takes so long is stuck, and the server is not ready "
+        "meanwhile; raise it for models whose longest text takes a good part of it",
+    )
+    stuck_exit_s: float = Field(
+        20.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="a run that takes so long ends the process with status 70, as nothing else "
+        "ends such a run; 0: never",
     )
 
     playground: bool = Field(True, description="the page at / for trying the models in a browser")
@@ -164,6 +233,11 @@ class Settings(BaseSettings):
         32 * 1024, ge=1024, description="largest header of a request, its first line included"
     )
     max_body_bytes: int = Field(4 * 2**20, ge=1, description="largest request body")
+    max_bodies_bytes: int = Field(
+        64 * 2**20,
+        ge=1,
+        description="request bodies held at a time, of all requests, before requests get 429",
+    )
     max_bulk_line_bytes: int = Field(
         2**20, ge=64, description="longest line of a bulk stream; a longer one fails alone"
     )
@@ -190,7 +264,7 @@ class Settings(BaseSettings):
         # Kubernetes sets it so in every pod beside a Service that is called encserve.
         return DEFAULT_PORT if isinstance(port, str) and port.startswith("tcp://") else port
 
-    @field_validator("models", "trusted_keys", mode="before")
+    @field_validator("models", "trusted_keys", "cors_origins", mode="before")
     @classmethod
     def _split_names(cls, names: object) -> object:
         if not isinstance(names, str):
@@ -207,12 +281,35 @@ class Settings(BaseSettings):
             raise ValueError(f"{info.field_name} are written name=meaning, separated by commas")
         return {name.strip(): meant.strip() for name, _, meant in pairs}
 
+    @field_validator("cors_origins")
+    @classmethod
+    def _check_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        if any(origin != "*" and not _ORIGIN.fullmatch(origin) for origin in origins):
+            raise ValueError("an origin is * or scheme://host[:port], without a path")
+        return origins
+
     @model_validator(mode="after")
     def _refuse_contradictions(self) -> Self:
+        if (self.tls_cert_file is None) != (self.tls_key_file is None):
+            raise ValueError("tls_cert_file and tls_key_file are set together, or neither")
+        for name in ("admin_key", "metrics_key"):
+            if getattr(self, name).get_secret_value() and getattr(self, f"{name}_file"):
+                raise ValueError(f"{name} and {name}_file are both set: which of them is meant?")
         if self.signatures == "require" and not self.trusted_keys:
             raise ValueError(
                 "signatures=require needs trusted_keys: name the files of the public keys that "
                 "`encserve keygen` wrote, or no model could ever be loaded"
+            )
+        if 0 < self.stuck_exit_s <= self.stuck_run_s:
+            raise ValueError(
+                f"stuck_exit_s ({self.stuck_exit_s:g}) must be more than stuck_run_s "
+                f"({self.stuck_run_s:g}): the balancer must see that the server is not ready "
+                "before it is gone; 0 never ends the process"
+            )
+        if self.max_bodies_bytes < self.max_body_bytes:
+            raise ValueError(
+                f"max_bodies_bytes ({self.max_bodies_bytes}) must not be less than "
+                f"max_body_bytes ({self.max_body_bytes}): the largest body would never fit"
             )
         if self.max_queue_tokens < self.max_batch_tokens:
             raise ValueError(

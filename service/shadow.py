@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from service.access.accounts import UNLIMITED
 from service.answers import Answer
 from service.batching.queue import Priority
 from service.engine import Again, Engine
@@ -99,7 +100,9 @@ class Shadow:
         if len(self._tasks) >= MOST_WAITING:
             self._metrics.shadow_skipped.labels(*self._labels).inc()
             return
-        bulk = replace(options, priority=Priority.BULK, timeout_s=None)
+        bulk = replace(
+            options, priority=Priority.BULK, timeout_s=None, account=UNLIMITED, work=None
+        )
         task = asyncio.create_task(self._compare(again, bulk, answer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

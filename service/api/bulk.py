@@ -7,6 +7,7 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.access.accounts import Account
 from service.api.bulk_room import Rooms
 from service.api.bulk_stream import Answering, BulkStream
 from service.api.classify import label_entries
@@ -70,11 +71,11 @@ async def bulk(query: Annotated[BulkQuery, Query()], request: Request) -> Respon
     engine = engines.for_task("embedding", None) if name is None else engines.get(name)
     engine = chosen(request, engine, by_version="@" in (name or ""))
     rooms: Rooms = request.app.state.bulk_rooms
-    answering = _answering(engine, query)
+    answering = _answering(engine, query, request.state.account)
     return BulkStream(engine, answering, rooms.of(engine), engines, settings_of(request))
 
 
-def _answering(engine: Engine, query: BulkQuery) -> Answering:
+def _answering(engine: Engine, query: BulkQuery, account: Account) -> Answering:
     """What is asked of the engine for some texts, and how its answer is written.
 
     Raises:
@@ -86,6 +87,7 @@ def _answering(engine: Engine, query: BulkQuery) -> Answering:
         overflow=query.overflow,
         truncation_side=query.truncation_direction,
         partial=True,
+        account=account,
     )
     engine.with_prompt([], query.prompt_name)
     if query.dimensions is not None and query.dimensions > engine.manifest.width:

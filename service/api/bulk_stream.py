@@ -107,6 +107,8 @@ class BulkStream(Response):
             reader.cancel()
             for task in self._pending:
                 task.cancel()
+            if (noted := scope["state"].get("work")) is not None:
+                noted.texts, noted.tokens = self._splitter.lines, self._tokens
 
     async def _read(self, receive: Receive) -> None:
         """The parts of the body, then None; raises once the caller is gone."""

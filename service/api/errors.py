@@ -43,6 +43,8 @@ def error_response(request: Request, error: EncserveError) -> Response:
     headers = {}
     if isinstance(error, errors.Overloaded):
         headers["Retry-After"] = str(math.ceil(error.retry_after_s))
+    if isinstance(error, errors.Unauthorized):
+        headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, errors.VersionMismatch):
         # OpenAI's clients repeat a request after a 409, and would be refused again.
         headers["x-should-retry"] = "false"

@@ -12,9 +12,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service import errors
 from service.api.dialects import OWN
 from service.api.errors import error_response
+from service.api.reports import QUIET_PATHS, Ended, end_trace, log_request, logged
 from service.errors import EncserveError, Overloaded, ShuttingDown
 from service.metrics import Metrics
 from service.request_metrics import Fault
+from service.tracing import TRACE_RESPONSE, RequestTrace, Tracing
+from service.work import Work
 
 _PLAIN_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 
@@ -33,13 +36,21 @@ class ObserveRequests:
     """Pure ASGI middleware; routes note model and outcome in the request's state.
 
     `trace_id` of the state, if there is one, becomes the exemplar of the request's duration;
-    `read_s` and `write_s` are put there for whoever comes after.
+    `read_s` and `write_s` are put there for whoever comes after. `work` is there for the engine to
+    fill if the request is to be logged or traced.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, on_request: OnRequest) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        on_request: OnRequest,
+        tracing: Tracing | None = None,
+    ) -> None:
         self._app = app
         self._metrics = metrics.request
         self._on_request = on_request
+        self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -50,6 +61,10 @@ class ObserveRequests:
         read_at_s = write_from_s = 0.0
 
         request_id = state["request_id"] = _request_id(scope)
+        told = [(b"x-request-id", request_id.encode("ascii"))]
+        trace = self._trace(scope)
+        if trace is not None:
+            told.append((TRACE_RESPONSE, trace.response))
 
         async def receive_noting_end() -> Message:
             nonlocal read_at_s
@@ -62,10 +77,7 @@ class ObserveRequests:
             nonlocal status, write_from_s
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [
-                    *message.get("headers", ()),
-                    (b"x-request-id", request_id.encode("ascii")),
-                ]
+                message["headers"] = [*message.get("headers", ()), *told]
                 write_from_s = time.perf_counter()
             await send(message)
 
@@ -82,11 +94,28 @@ class ObserveRequests:
             outcome = state.setdefault("outcome", unnoted)
             state["read_s"] = max(0.0, read_at_s - started_s)
             state["write_s"] = ended_s - write_from_s if write_from_s else 0.0
-            self._observe(scope, outcome, ended_s - started_s)
+            # A path that matched no route is not a label: anyone could invent thousands.
+            endpoint = getattr(scope.get("route"), "path", "other")
+            self._observe(scope, endpoint, outcome, ended_s - started_s)
+            times_s = (started_s, read_at_s, write_from_s, ended_s)
+            ended = Ended(scope["method"], endpoint, status, outcome, *times_s)
+            log_request(ended, scope["path"], state)
+            if trace is not None:
+                end_trace(trace, ended, state)
 
-    def _observe(self, scope: Scope, outcome: str, duration_s: float) -> None:
-        # A path that matched no route is not a label: anyone could invent thousands.
-        endpoint = getattr(scope.get("route"), "path", "other")
+    def _trace(self, scope: Scope) -> RequestTrace | None:
+        """The trace of a request that begins; its state says where the engine notes its work."""
+        trace, state = None, scope["state"]
+        if self._tracing is not None and scope["path"] not in QUIET_PATHS:
+            trace = self._tracing.start(scope["method"], scope["headers"])
+        if trace is not None and trace.sampled:
+            state["trace_id"] = trace.trace_id
+            state["work"] = Work(trace.span)
+        elif logged(scope["path"]):
+            state["work"] = Work()
+        return trace
+
+    def _observe(self, scope: Scope, endpoint: str, outcome: str, duration_s: float) -> None:
         state = scope["state"]
         model, version = state.get("model", ""), state.get("version", "")
         fault = _fault(scope["method"], model, outcome)

@@ -84,14 +84,16 @@ async def version_metadata(model: str, version: str, request: Request) -> dict[s
     responses=MODEL_ERRORS,
 )
 async def model_ready(model: str, request: Request, response: Response) -> dict[str, Any]:
-    return _model_ready(engines_of(request).get(model), response)
+    engines = engines_of(request)
+    return _model_ready(engines.get(model), engines.leaving, response)
 
 
 @router.get("/v2/models/{model}/versions/{version}/ready", include_in_schema=False)
 async def version_ready(
     model: str, version: str, request: Request, response: Response
 ) -> dict[str, Any]:
-    return _model_ready(version_of(engines_of(request), model, version), response)
+    engines = engines_of(request)
+    return _model_ready(version_of(engines, model, version), engines.leaving, response)
 
 
 @router.get(
@@ -164,9 +166,10 @@ def _metadata(engine: Engine, engines: EngineRegistry) -> dict[str, Any]:
     }
 
 
-def _model_ready(engine: Engine, response: Response) -> dict[str, Any]:
-    response.status_code = 200 if engine.ready else 503
-    return {"name": engine.name, "ready": engine.ready}
+def _model_ready(engine: Engine, leaving: bool, response: Response) -> dict[str, Any]:
+    ready = engine.ready and not leaving
+    response.status_code = 200 if ready else 503
+    return {"name": engine.name, "ready": ready}
 
 
 def _config(engine: Engine, engines: EngineRegistry) -> dict[str, Any]:

@@ -28,6 +28,7 @@ class OipRoute(StrictRoute):
         encoding = request.headers.get("content-encoding", "identity").strip().lower()
         if encoding in ("gzip", "deflate"):
             body = decompressed(body, settings.max_body_bytes)
+            request.state.held_body.take(len(body))
         elif encoding != "identity":
             raise UnsupportedMediaType("bodies are read as they are, or as gzip or deflate")
         length = _header_length(request, len(body))

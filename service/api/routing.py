@@ -134,6 +134,8 @@ def options_of(
         truncation_side=truncation_side,
         windows=windows,
         partial=on_error == "partial",
+        account=request.state.account,
+        work=getattr(request.state, "work", None),
     )
 
 

@@ -16,14 +16,22 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
+from service.access.gate import keys_of
 from service.api.app import create_app
+from service.api.draining import DrainingServer
 from service.api.open_files import allow_files
 from service.api.protocol import SPARE_CONNECTIONS, strict_protocol
+from service.api.startup import log_loaded, log_settings
+from service.api.tls import tls_context
 from service.live import LiveModels, load_models
+from service.logs import set_up_logging
 from service.metrics import Metrics
 from service.registry import EngineRegistry
 from service.runtime.memory_limit import memory_limit_bytes
 from service.settings import Settings
+from service.tracing import open_tracing
+
+logger = logging.getLogger(__name__)
 
 # After the grace, time to write the answers that say so.
 LAST_ANSWERS_S = 2
@@ -34,19 +42,25 @@ def run_server(settings: Settings) -> None:
 
     Raises:
         StoreError: a model is missing or damaged; nothing was served.
+        KeysInvalid: keys, or the files of TLS, are not as they should be.
+        TracingUnavailable: traces are asked for, and what makes them is not installed.
     """
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    set_up_logging(settings.log_level, settings.log_format, sys.stderr)
+    log_settings(settings)
     # uvicorn drains, then raises the signal again for whoever handled it before: a stop in order
     # is a success, also while models are loading.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     allow_files(settings.max_connections + SPARE_CONNECTIONS)
+    names = [key.name for key in keys_of(settings)]
+    logger.info("API keys: %s", ", ".join(names) or "none, everybody may ask")
+    tls = tls_context(settings)
     metrics = Metrics(_process_registry())
     metrics.memory_limit.set(memory_limit_bytes())
+    tracing = open_tracing(settings)
     models = load_models(settings, metrics)
+    log_loaded(settings, models, traced=tracing is not None)
     config = uvicorn.Config(
-        create_app(settings, models, metrics),
+        create_app(settings, models, metrics, tracing),
         host=settings.host,
         port=settings.port,
         loop="uvloop",
@@ -58,19 +72,25 @@ def run_server(settings: Settings) -> None:
         server_header=False,
         # Nothing here asks who the caller is.
         proxy_headers=False,
+        timeout_keep_alive=settings.keep_alive_s,
         timeout_graceful_shutdown=settings.shutdown_grace_s + LAST_ANSWERS_S,
+        ssl_context_factory=None if tls is None else lambda config, default: tls,
     )
-    _Server(config, models, settings.shutdown_grace_s).run()
+    try:
+        _Server(config, models, settings).run()
+    finally:
+        if tracing is not None:
+            tracing.close()
 
 
-class _Server(uvicorn.Server):
+class _Server(DrainingServer):
     """uvicorn, which says where to try it once it listens, and stops in order."""
 
-    def __init__(self, config: uvicorn.Config, models: LiveModels, grace_s: float) -> None:
-        super().__init__(config)
+    def __init__(self, config: uvicorn.Config, models: LiveModels, settings: Settings) -> None:
+        super().__init__(config, models.engines.leave, settings.drain_s)
         self._models = models
         self._engines = models.engines
-        self._grace_s = grace_s
+        self._grace_s = settings.shutdown_grace_s
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -79,7 +99,8 @@ class _Server(uvicorn.Server):
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGHUP, self._follow_store)
         host, port = self.servers[0].sockets[0].getsockname()[:2]
-        url = f"http://{_reachable(host)}:{port}"
+        scheme = "https" if self.config.is_ssl else "http"
+        url = f"{scheme}://{_reachable(host)}:{port}"
         typer.echo(f"encserve is ready on {url}; try: {_try_it(url, self._engines)}")
 
     def _follow_store(self) -> None:

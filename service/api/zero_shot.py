@@ -50,7 +50,7 @@ async def score_labels(
             raise BlankText("the label is empty or blank", param=f"candidate_labels[{index}]")
     answer = await engine.embed(texts, options)
     sentences = [template.replace("{}", label) for label in (*labels, NEITHER)]
-    about = Options(priority=options.priority, timeout_s=options.timeout_s)
+    about = Options(priority=options.priority, timeout_s=options.timeout_s, account=options.account)
     vectors = (await engine.embed(sentences, about)).rows
     neither = vectors[-1] if multi_label else None
     scores = zero_shot_scores(answer.rows, vectors[:-1], neither)

@@ -1,36 +1,77 @@
-"""Admission by tokens: how much waits for a model, how much more may, and when to come back."""
+"""Admission by tokens: how much waits for a model, for how long, and when to come back."""
 
+import math
+from enum import Enum
+
+from service.batching.queue import Priority
+from service.batching.rate import DrainRate
 from service.errors import Overloaded, TooManyTokens
 from service.metrics import ModelMetrics
 
-# How much the newest run counts in the running means.
-SMOOTHING = 0.1
 LEAST_RETRY_AFTER_S = 1.0
 
 
-class Backlog:
-    """The texts that wait for a model, each counted once however many callers it has."""
+class Lane(Enum):
+    """Which turns a request takes in the queue: see `TokenQueue`."""
 
-    def __init__(self, max_tokens: int, metrics: ModelMetrics) -> None:
+    SHORT = "fits a batch"
+    LONG = "takes several"
+    BULK = "runs on what the others leave"
+
+
+def lane_of(tokens: int, priority: Priority, max_batch_tokens: int) -> Lane:
+    """The lane of a request with so many tokens."""
+    if priority is Priority.BULK:
+        return Lane.BULK
+    return Lane.SHORT if tokens <= max_batch_tokens else Lane.LONG
+
+
+class Backlog:
+    """The texts that wait for a model, each counted once however many callers it has.
+
+    Args:
+        max_tokens: what may wait at all.
+        max_wait_s: longest wait that a request may find before it; bulk requests may wait longer.
+    """
+
+    def __init__(self, max_tokens: int, max_wait_s: float, metrics: ModelMetrics) -> None:
         self._max_tokens = max_tokens
+        self._max_wait_s = max_wait_s
         self._texts = 0
-        self._tokens = 0
+        self._waiting = dict.fromkeys(Lane, 0)
+        self._rate = DrainRate()
         self._queue_texts = metrics.queue_texts
         self._queue_tokens = metrics.queue_tokens
-        self._last_run_s: float | None = None
-        self._tokens_a_run = 0.0
-        self._seconds_a_run = 0.0
+        self._queue_wait = metrics.queue_wait
+        self._told_wait_s = 0.0
 
     @property
     def empty(self) -> bool:
         return not self._texts
 
-    def admit(self, tokens: int) -> None:
+    def wait_s(self, lane: Lane) -> float:
+        """How long a new request of `lane` would wait, by what is before it and how fast that goes.
+
+        Short requests and long ones take turns, so a short one waits for no more of the long ones
+        than there is of short ones before it, and the reverse. 0 before any rate is known.
+        """
+        short, long = self._waiting[Lane.SHORT], self._waiting[Lane.LONG]
+        before = {
+            Lane.SHORT: short + min(short, long),
+            Lane.LONG: long + min(short, long),
+            Lane.BULK: sum(self._waiting.values()),
+        }
+        return before[lane] * self._rate.seconds_a_token
+
+    def admit(self, tokens: int, lane: Lane, time_left_s: float = math.inf) -> None:
         """Raise unless `tokens` more may wait now.
+
+        A request that finds nothing before it is always admitted, whatever was measured: a rate
+        from worse times must not refuse what would measure it anew.
 
         Raises:
             TooManyTokens: they could never all wait.
-            Overloaded: not now.
+            Overloaded: not now, or not before their deadline.
         """
         if tokens > self._max_tokens:
             raise TooManyTokens(
@@ -38,37 +79,58 @@ class Backlog:
                 "send fewer texts at a time, or raise ENCSERVE_MAX_QUEUE_TOKENS",
                 param="input",
             )
-        if self._tokens + tokens > self._max_tokens:
-            raise Overloaded(
-                f"the queue is full ({self._tokens} of {self._max_tokens} tokens, "
-                "ENCSERVE_MAX_QUEUE_TOKENS): send the request again later",
-                retry_after_s=max(LEAST_RETRY_AFTER_S, self._tokens * self._seconds_a_token()),
+        waiting = sum(self._waiting.values())
+        if waiting + tokens > self._max_tokens:
+            raise _overloaded(
+                f"the queue is full ({waiting} of {self._max_tokens} tokens, "
+                "ENCSERVE_MAX_QUEUE_TOKENS)",
+                waiting * self._rate.seconds_a_token,
+            )
+        wait_s = self.wait_s(lane)
+        if not (tokens and wait_s):
+            return
+        if wait_s > self._max_wait_s and lane is not Lane.BULK:
+            raise _overloaded(
+                f"a new request would wait for {wait_s:.1f} s, the limit is {self._max_wait_s:g} s "
+                "(ENCSERVE_MAX_QUEUE_WAIT_S)",
+                wait_s,
+            )
+        answered_s = wait_s + tokens * self._rate.seconds_a_token
+        if answered_s > time_left_s:
+            raise _overloaded(
+                f"the answer would take {answered_s:.1f} s, the request's time is over in "
+                f"{max(0.0, time_left_s):.1f} s",
+                wait_s,
             )
 
-    def enter(self, tokens: int) -> None:
-        self._change(1, tokens)
+    def enter(self, tokens: int, lane: Lane) -> None:
+        self._change(1, tokens, lane)
 
-    def leave(self, tokens: int) -> None:
+    def leave(self, tokens: int, lane: Lane) -> None:
         """A text is run, or nobody waits for it any more."""
-        self._change(-1, -tokens)
+        self._change(-1, -tokens, lane)
 
     def note_run(self, tokens: int, now_s: float) -> None:
-        """A batch of `tokens` was finished at `now_s`.
+        """A batch of `tokens` was finished at `now_s`."""
+        self._rate.note_run(tokens, now_s, waiting=not self.empty)
+        self._tell_wait()
 
-        Wall time between runs is what a queue drains by: it knows of all workers, and of what
-        other models take of them. Only time in which something waited tells.
-        """
-        if self._last_run_s is not None:
-            self._tokens_a_run += SMOOTHING * (tokens - self._tokens_a_run)
-            self._seconds_a_run += SMOOTHING * (now_s - self._last_run_s - self._seconds_a_run)
-        self._last_run_s = now_s if self._tokens else None
-
-    def _seconds_a_token(self) -> float:
-        return self._seconds_a_run / self._tokens_a_run if self._tokens_a_run else 0.0
-
-    def _change(self, texts: int, tokens: int) -> None:
+    def _change(self, texts: int, tokens: int, lane: Lane) -> None:
         self._texts += texts
-        self._tokens += tokens
+        self._waiting[lane] += tokens
         # A model's batchers share its gauges.
         self._queue_texts.inc(texts)
         self._queue_tokens.inc(tokens)
+
+    def _tell_wait(self) -> None:
+        wait_s = self.wait_s(Lane.SHORT)
+        if wait_s != self._told_wait_s:
+            self._queue_wait.inc(wait_s - self._told_wait_s)
+            self._told_wait_s = wait_s
+
+
+def _overloaded(reason: str, drained_s: float) -> Overloaded:
+    return Overloaded(
+        f"{reason}: send the request again later",
+        retry_after_s=max(LEAST_RETRY_AFTER_S, drained_s),
+    )

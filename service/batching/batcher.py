@@ -16,20 +16,16 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Generic, cast
 
-from service.batching.backlog import Backlog
+from service.batching.backlog import Backlog, lane_of
 from service.batching.cache import Cache
 from service.batching.in_flight import InFlight
 from service.batching.pending import PendingRequest, PendingText, RowT, Timing, TokenIds, key_of
 from service.batching.queue import Priority, TokenQueue
+from service.batching.refusals import shutting_down, too_late, worker_died
 from service.batching.runner import Pack, Run, Runner, WideRun, unpacked
+from service.batching.waiting_memory import WaitingMemory
 from service.batching.workers import Job, WorkerPool
-from service.errors import (
-    DeadlineExceeded,
-    EncserveError,
-    InferenceFailed,
-    Overloaded,
-    ShuttingDown,
-)
+from service.errors import EncserveError, Overloaded
 from service.metrics import ModelMetrics
 
 logger = logging.getLogger(__name__)
@@ -46,6 +42,8 @@ class Batcher(Generic[RowT]):
         model: name for the log.
         max_batch_tokens: budget of one run; a longer text runs alone.
         max_queue_tokens: what may wait before requests are refused.
+        max_queue_wait_s: how long, by the measured rate; bulk requests may wait longer.
+        max_queue_bytes: what those who wait may hold of memory.
         max_runs: most runs of this model side by side; without it as many as there are workers.
         padded: the model computes on padded batches, see `TokenQueue`.
         pack: makes of the token ids what `run` takes.
@@ -62,6 +60,8 @@ class Batcher(Generic[RowT]):
         model: str,
         max_batch_tokens: int,
         max_queue_tokens: int,
+        max_queue_wait_s: float = math.inf,
+        max_queue_bytes: float = math.inf,
         max_runs: int | None = None,
         padded: bool = False,
         pack: Pack = unpacked,
@@ -72,8 +72,9 @@ class Batcher(Generic[RowT]):
         self._metrics = metrics
         self._model = model
         self._queue: TokenQueue[PendingText[RowT]] = TokenQueue(max_batch_tokens, padded=padded)
-        self._backlog = Backlog(max_queue_tokens, metrics)
-        self._in_flight: InFlight[RowT] = InFlight(self._backlog, metrics)
+        self._backlog = Backlog(max_queue_tokens, max_queue_wait_s, metrics)
+        self._memory = WaitingMemory(max_queue_bytes, metrics)
+        self._in_flight: InFlight[RowT] = InFlight(self._backlog, self._memory, metrics)
         self.max_batch_tokens = max_batch_tokens
         self._max_runs = max_runs
         self._runs = 0
@@ -97,19 +98,26 @@ class Batcher(Generic[RowT]):
         self._loop = asyncio.get_running_loop()
         self._pool.add(self)
 
-    def admit(self, texts: int) -> None:
-        """Raise what `submit` would raise for that many texts of one token each.
+    def admit(
+        self,
+        tokens: int,
+        priority: Priority = Priority.INTERACTIVE,
+        deadline_s: float = math.inf,
+    ) -> None:
+        """Raise what `submit` would raise for so many tokens that are to be computed.
 
         Raises:
             Overloaded, ShuttingDown, TooManyTokens: do not even tokenize.
             InferenceFailed: a worker has died.
         """
         if self.broken:
-            raise _worker_died()
+            raise worker_died()
         if not self.serving:
-            raise self._refused(_shutting_down())
+            raise self._refused(shutting_down())
         try:
-            self._backlog.admit(texts)
+            self._memory.admit()
+            lane = lane_of(tokens, priority, self.max_batch_tokens)
+            self._backlog.admit(tokens, lane, deadline_s - time.perf_counter())
         except Overloaded as error:
             raise self._refused(error) from None
 
@@ -129,7 +137,8 @@ class Batcher(Generic[RowT]):
 
         Raises:
             TooManyTokens: the request is larger than the whole queue.
-            Overloaded: the queue has no room for all of it now; nothing was accepted.
+            Overloaded: not all of it has room now, or it would wait too long, or for longer than
+                its deadline; nothing was accepted.
             ShuttingDown: no more requests are accepted.
             DeadlineExceeded: a text still waited at the deadline; it was not computed.
             InferenceFailed: the model failed on one of the texts.
@@ -160,12 +169,16 @@ class Batcher(Generic[RowT]):
         keys = [key_of(token_ids) for token_ids in texts]
         rows = [None if self._cache is None else self._cache.get(key) for key in keys]
         missing = [index for index, row in enumerate(rows) if row is None]
-        request = PendingRequest(rows, asyncio.get_running_loop(), partial=each)
+        span = timing.span if timing is not None else None
+        request = PendingRequest(rows, asyncio.get_running_loop(), partial=each, span=span)
         with self._pool.lock:
             new = {keys[at]: texts[at] for at in missing if keys[at] not in self._in_flight}
-            self.admit(sum(map(len, new.values())))
+            tokens = sum(map(len, new.values()))
+            self.admit(tokens, priority, deadline_s)
+            lane = lane_of(tokens, priority, self.max_batch_tokens)
             pending = [
-                self._in_flight.join(request, at, keys[at], texts[at], deadline_s) for at in missing
+                self._in_flight.join(request, at, keys[at], texts[at], deadline_s, lane)
+                for at in missing
             ]
             if to_run := [text for text in dict.fromkeys(pending) if not text.started]:
                 self._queue.put(to_run, priority)
@@ -176,8 +189,7 @@ class Batcher(Generic[RowT]):
         finally:
             self._leave(pending)
             if timing is not None:
-                timing.queue_s = sum(text.queue_s for text in pending) / len(texts)
-                timing.infer_s = sum(text.infer_s for text in pending) / len(texts)
+                timing.note(pending, len(texts))
 
     async def close(self, grace_s: float) -> None:
         """Refuse new requests, finish what was accepted within `grace_s`, fail what is left."""
@@ -187,7 +199,7 @@ class Batcher(Generic[RowT]):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._drained.wait(), timeout=grace_s)
         self._pool.remove(self)
-        self._fail_all(_shutting_down())
+        self._fail_all(shutting_down())
 
     def take(self, *, express: bool) -> Job | None:
         """The next batch as a job for a worker, or None; see `Source.take`."""
@@ -210,18 +222,20 @@ class Batcher(Generic[RowT]):
         for text in taken.batch:
             text.started = True
             text.queue_s = now_s - text.queued_at_s
-            self._backlog.leave(text.tokens)
+            self._backlog.leave(text.tokens, text.lane)
             self._metrics.queue_duration.observe(text.queue_s)
         alone = self._pool.others_idle and self._backlog.empty
         long = sum(text.tokens for text in taken.batch) > self.max_batch_tokens
-        return Job(partial(self._run, taken.batch, alone, express), long and not express)
+        return Job(
+            partial(self._run, taken.batch, alone, express), long and not express, self._model
+        )
 
     def give_up(self, error: BaseException) -> None:
         """A worker met what no handler catches: nobody may wait for ever; see `Source.give_up`."""
         # Only the kind is logged: a message may quote what the model was fed.
         logger.error("a run of model %s ended in %s", self._model, type(error).__name__)
         self._broken = True
-        self._post(partial(self._fail_all, _worker_died()))
+        self._post(partial(self._fail_all, worker_died()))
 
     def _leave(self, texts: Sequence[PendingText[RowT]]) -> None:
         with self._pool.lock:
@@ -230,11 +244,7 @@ class Batcher(Generic[RowT]):
 
     def _run(self, batch: list[PendingText[RowT]], alone: bool, express: bool) -> None:
         """In a worker's thread: the outcomes go back to the event loop in one call."""
-        started_s = time.perf_counter()
-        outcomes = self._runner.outcomes(batch, alone=alone)
-        infer_s = time.perf_counter() - started_s
-        for text in batch:
-            text.infer_s = infer_s
+        outcomes = self._runner.run(batch, alone=alone)
         with self._pool.lock:
             self._runs -= not express
         self._post(partial(self._settle_batch, batch, outcomes))
@@ -247,7 +257,7 @@ class Batcher(Generic[RowT]):
 
     def _fail_expired(self, texts: Sequence[PendingText[RowT]]) -> None:
         for text in texts:
-            text.fail(self._refused(_too_late()))
+            text.fail(self._refused(too_late()))
         self._note_if_drained()
 
     def _settle_batch(
@@ -281,17 +291,3 @@ class Batcher(Generic[RowT]):
     def _note_if_drained(self) -> None:
         if self._closing and not self._in_flight:
             self._drained.set()
-
-
-def _shutting_down() -> ShuttingDown:
-    return ShuttingDown("the server is shutting down: send the request again later")
-
-
-def _worker_died() -> InferenceFailed:
-    return InferenceFailed("a worker of the model has died: the server must be restarted")
-
-
-def _too_late() -> DeadlineExceeded:
-    return DeadlineExceeded(
-        "the deadline passed while the text waited: send fewer texts at a time, or later"
-    )

@@ -4,19 +4,21 @@ import time
 from collections.abc import Sequence
 from typing import Generic
 
-from service.batching.backlog import Backlog
+from service.batching.backlog import Backlog, Lane
 from service.batching.pending import PendingRequest, PendingText, RowT, TokenIds
+from service.batching.waiting_memory import WaitingMemory
 from service.metrics import ModelMetrics
 
 
 class InFlight(Generic[RowT]):
-    """Texts by their key; those not yet started count in `backlog`.
+    """Texts by their key; those not yet started count in `backlog`, their callers in `memory`.
 
     Every method is called with the lock of the worker pool held.
     """
 
-    def __init__(self, backlog: Backlog, metrics: ModelMetrics) -> None:
+    def __init__(self, backlog: Backlog, memory: WaitingMemory, metrics: ModelMetrics) -> None:
         self._backlog = backlog
+        self._memory = memory
         self._metrics = metrics
         self._texts: dict[bytes, PendingText[RowT]] = {}
 
@@ -33,6 +35,7 @@ class InFlight(Generic[RowT]):
         key: bytes,
         token_ids: TokenIds,
         deadline_s: float,
+        lane: Lane,
     ) -> PendingText[RowT]:
         """Wait for a text that is in flight, or for a new one.
 
@@ -41,18 +44,20 @@ class InFlight(Generic[RowT]):
         """
         text = self._texts.get(key)
         if text is None:
-            text = PendingText(key, token_ids, time.perf_counter(), deadline_s)
+            text = PendingText(key, token_ids, lane, time.perf_counter(), deadline_s)
             self._texts[key] = text
-            self._backlog.enter(text.tokens)
+            self._backlog.enter(text.tokens, lane)
             self._metrics.texts_computed.inc()
         else:
             self._metrics.texts_in_flight.inc()
         text.join(request, index, deadline_s)
+        self._memory.hold(text.tokens)
         return text
 
     def leave(self, texts: Sequence[PendingText[RowT]]) -> None:
         """A caller of `texts` waits no more: what nobody waits for is not computed."""
         for text in texts:
+            self._memory.release(text.tokens)
             if not text.started and not text.has_callers:
                 self.forget(text)
 
@@ -62,7 +67,7 @@ class InFlight(Generic[RowT]):
             return
         del self._texts[text.key]
         if not text.started:
-            self._backlog.leave(text.tokens)
+            self._backlog.leave(text.tokens, text.lane)
 
     def clear(self) -> list[PendingText[RowT]]:
         """Forget all texts, and return them."""

@@ -51,6 +51,17 @@ class Runner(Generic[RowT]):
         self._wide = wide or WideRun(run, least_tokens=1)
         self._metrics = metrics
 
+    def run(self, batch: list[PendingText[RowT]], *, alone: bool) -> list[RowT | EncserveError]:
+        """`outcomes`; each text is told how long it took, and the span of its batch."""
+        started_s = time.perf_counter()
+        outcomes = self.outcomes(batch, alone=alone)
+        ended_s = time.perf_counter()
+        for text in batch:
+            text.infer_s = ended_s - started_s
+        if self._metrics.traces_batches:
+            self._trace(batch, outcomes, started_s, ended_s)
+        return outcomes
+
     def outcomes(
         self, batch: list[PendingText[RowT]], *, alone: bool = False
     ) -> list[RowT | EncserveError]:
@@ -83,6 +94,28 @@ class Runner(Generic[RowT]):
         if len(rows) != len(batch):
             raise InferenceFailed(f"the model returned {len(rows)} rows for {len(batch)} texts")
         return rows
+
+    def _trace(
+        self,
+        batch: list[PendingText[RowT]],
+        outcomes: list[RowT | EncserveError],
+        started_s: float,
+        ended_s: float,
+    ) -> None:
+        """Callers may still join on the event loop: those who are there now are linked."""
+        callers = {request.span: None for text in batch for request, _ in list(text.callers)}
+        spans = [span for span in callers if span is not None]
+        if not spans:
+            return
+        failed = sum(isinstance(outcome, EncserveError) for outcome in outcomes)
+        lengths = [text.tokens for text in batch]
+        try:
+            run = self._metrics.trace_batch(lengths, failed, started_s, ended_s, spans)
+        except Exception as error:  # whatever tracing comes to, the rows are there
+            logger.error("a batch could not be traced: %s", type(error).__name__)
+            return
+        for text in batch:
+            text.run = run
 
 
 def _as_ours(error: Exception) -> EncserveError:

@@ -3,8 +3,9 @@
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ParamSpec, Protocol, TypeVar
 
@@ -15,10 +16,18 @@ EXPRESS = "express"
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A run; `long` if it takes longer than a batch should, as one long text does."""
+    """A run of `model`; `long` if it takes longer than a batch should, as one long text does."""
 
     run: Callable[[], None]
     long: bool
+    model: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Run:
+    """What a thread is at; each is one of its own. of: for the log."""
+
+    of: str
 
 
 class Source(Protocol):
@@ -48,6 +57,7 @@ class WorkerPool:
     nothing can interrupt: the kernel lets the newcomer in, and the long texts lose what it takes.
 
     lock: guards what sources and the event loop share; held for moments only.
+    stuck: runs under way that take longer than any may; the watchdog says so.
     """
 
     def __init__(self, size: int) -> None:
@@ -59,6 +69,8 @@ class WorkerPool:
         self._busy = 0
         self._long_runs = 0
         self._closed = False
+        self._under_way: set[Run] = set()
+        self.stuck = 0
         names = [*(f"run_{number}" for number in range(size)), EXPRESS]
         self._threads = [
             threading.Thread(
@@ -94,6 +106,11 @@ class WorkerPool:
         """Jobs under way."""
         return self._busy
 
+    def under_way(self) -> list[Run]:
+        """What all threads are at now, preparing included."""
+        with self.lock:
+            return list(self._under_way)
+
     @property
     def others_idle(self) -> bool:
         """No worker but the one that asks is busy; call with `lock` held."""
@@ -101,8 +118,12 @@ class WorkerPool:
 
     async def run_aside(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call `function` off the event loop, after what others put aside before."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._aside, lambda: function(*args, **kwargs))
+
+        def noted() -> T:
+            with self._noted("what was put aside"):
+                return function(*args, **kwargs)
+
+        return await asyncio.get_running_loop().run_in_executor(self._aside, noted)
 
     def close(self) -> None:
         """Wait for the jobs under way; nothing is taken any more."""
@@ -118,7 +139,8 @@ class WorkerPool:
         while (found := self._next(express)) is not None:
             source, job = found
             try:
-                job.run()
+                with self._noted(f"model {job.model}"):
+                    job.run()
             except BaseException as error:  # the thread must live for the other sources
                 self.remove(source)
                 source.give_up(error)
@@ -126,6 +148,17 @@ class WorkerPool:
                 with self.lock:
                     self._busy -= 1
                     self._long_runs -= job.long
+
+    @contextmanager
+    def _noted(self, of: str) -> Iterator[None]:
+        run = Run(of)
+        with self.lock:
+            self._under_way.add(run)
+        try:
+            yield
+        finally:
+            with self.lock:
+                self._under_way.remove(run)
 
     def _next(self, express: bool) -> tuple[Source, Job] | None:
         """Wait for a job; None once the pool is closed."""

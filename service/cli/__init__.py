@@ -2,11 +2,35 @@
 
 from rich.console import Console
 
-from service.cli import evaluation, exporting, metrics_page, serving, store, training
+from service.cli import (
+    bulk,
+    doctor,
+    evaluation,
+    exporting,
+    metrics_page,
+    pretraining,
+    serving,
+    store,
+    top,
+    training,
+)
 from service.cli.common import app
 from service.errors import EncserveError
 
-__all__ = ["app", "evaluation", "exporting", "main", "metrics_page", "serving", "store", "training"]
+__all__ = [
+    "app",
+    "bulk",
+    "doctor",
+    "evaluation",
+    "exporting",
+    "main",
+    "metrics_page",
+    "pretraining",
+    "serving",
+    "store",
+    "top",
+    "training",
+]
 
 
 def main() -> None:

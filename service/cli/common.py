@@ -5,15 +5,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
-from service.errors import WorkshopError
-from service.settings import Settings, load_settings
+from service.errors import InvalidSetting, WorkshopError
+from service.settings import ENV_PREFIX, Settings, load_settings
 from service.store.repository import ModelRepository
 
 if TYPE_CHECKING:
     from service.offline.progress import Progress
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+START = """
+First: encserve bootstrap, then encserve serve, then open http://127.0.0.1:8080/
+
+Something is wrong? encserve doctor
+
+Complete commands with the tab key: encserve --install-completion
+"""
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, epilog=START)
 
 Store = Annotated[
     Path | None,
@@ -25,11 +35,31 @@ Base = Annotated[
 ]
 
 
+def examples(*commands: str) -> str:
+    """What stands under a command's help: each command on a line of its own."""
+    return "\n\n".join(("Examples:", *(f"  $ {command}" for command in commands)))
+
+
 def settings_of(**overrides: Any) -> Settings:
+    """The settings in force.
+
+    Raises:
+        InvalidSetting: what is wrong and how to mend it, without the value, which may be a key.
+    """
     try:
         return load_settings(**overrides)
+    except ValidationError as error:
+        raise InvalidSetting("; ".join(map(_sentence, error.errors()))) from None
     except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
+        raise InvalidSetting(str(error)) from None
+
+
+def _sentence(error: ErrorDetails) -> str:
+    why = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    if not error["loc"]:
+        return why
+    name = f"{ENV_PREFIX}{error['loc'][0]}".upper()
+    return f"{name} {why}; `encserve settings` says what it means"
 
 
 def repository_of(model_store: Path | None) -> ModelRepository:
@@ -45,3 +75,8 @@ def workshop() -> "Progress":
     from service.offline.progress import Progress
 
     return Progress()
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """The options that the caller named; for the others the configuration has its defaults."""
+    return {key: value for key, value in options.items() if value is not None}

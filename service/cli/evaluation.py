@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from service.cli.common import Store, app, repository_of, workshop
+from service.cli.common import Store, app, examples, repository_of, workshop
 from service.errors import WrongTask
 from service.store.repository import PublishedModel
 from service.store.verification import verify
@@ -31,7 +31,13 @@ LabelColumn = Annotated[str, typer.Option(help="Column of the labels.")]
 PairColumn = Annotated[str | None, typer.Option(help="Column of second texts.")]
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "encserve evaluate sentiment --data reviews.csv",
+        "encserve evaluate sentiment@1 --data reviews.csv --report report --variant int8",
+        "encserve evaluate embedding --data pairs.tsv --json",
+    ),
+)
 def evaluate(
     name: Annotated[str, typer.Argument(help="NAME, or NAME@VERSION.")],
     data: Data,
@@ -83,7 +89,11 @@ def evaluate(
         _show(found)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "encserve compare sentiment@1 sentiment@2 --data reviews.csv",
+    ),
+)
 def compare(
     first: Annotated[str, typer.Argument(help="NAME, or NAME@VERSION.")],
     second: Annotated[str, typer.Argument(help="NAME, or NAME@VERSION.")],

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli.common import Store, app, repository_of, workshop
+from service.cli.common import Store, app, examples, repository_of, workshop
 
 Pairs = Annotated[
     bool | None,
@@ -20,7 +20,13 @@ MaxTokens = Annotated[
 ]
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "encserve export embedding",
+        "encserve export reranker --from cross-encoder/ms-marco-MiniLM-L-6-v2 --pairs",
+        "encserve export mine --from ./checkpoint --max-tokens 256",
+    ),
+)
 def export(
     name: Annotated[str, typer.Argument(help="Name to publish the model under.")],
     base: Annotated[
@@ -59,7 +65,13 @@ def export(
     )
 
 
-@app.command("import")
+@app.command(
+    "import",
+    epilog=examples(
+        "encserve import topics ./folder-with-model.onnx",
+        "encserve import topics ./folder --file onnx/model_quantized.onnx",
+    ),
+)
 def import_model(
     name: Annotated[str, typer.Argument(help="Name to publish the model under.")],
     folder: Annotated[

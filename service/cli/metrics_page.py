@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
-from service.cli.common import app
+from service.cli.common import app, examples
 from service.metrics import LABELS, Metrics
 
 HEAD = """\
@@ -24,7 +24,12 @@ them: [deploy.md](deploy.md#prometheus-and-grafana), [runbooks.md](runbooks.md).
 """
 
 
-@app.command("metrics")
+@app.command(
+    "metrics",
+    epilog=examples(
+        "encserve metrics > metrics.md",
+    ),
+)
 def show_metrics() -> None:
     """Print what each series of /metrics means, as Markdown."""
     print(metrics_page(), end="")

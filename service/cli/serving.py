@@ -7,12 +7,20 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from service.cli.common import Store, app, settings_of
+from service.cli.common import Store, app, examples, settings_of
+from service.masking import settings_shown
 from service.settings import ENV_PREFIX, Settings
 from service.store.repository import ModelRepository
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "encserve serve",
+        "encserve serve --port 9000 --model sentiment --model embedding@2",
+        "encserve serve --watch 5 --aliases text-embedding-3-small=embedding",
+        "ENCSERVE_MAX_QUEUE_TOKENS=65536 encserve serve --host 0.0.0.0",
+    ),
+)
 def serve(
     host: Annotated[str | None, typer.Option(help="Address. (env ENCSERVE_HOST)")] = None,
     port: Annotated[int | None, typer.Option(help="0: a free one. (env ENCSERVE_PORT)")] = None,
@@ -37,6 +45,9 @@ def serve(
         int | None, typer.Option(help="Runs side by side. (env ENCSERVE_WORKERS)")
     ] = None,
     log_level: Annotated[str | None, typer.Option(help="(env ENCSERVE_LOG_LEVEL)")] = None,
+    log_format: Annotated[
+        str | None, typer.Option(help="auto, json or text. (env ENCSERVE_LOG_FORMAT)")
+    ] = None,
 ) -> None:
     """Serve the published models over HTTP. `encserve settings` lists every setting."""
     settings = settings_of(
@@ -48,6 +59,7 @@ def serve(
         watch_s=watch,
         workers=workers,
         log_level=log_level,
+        log_format=log_format,
     )
     # One request is tokenized by one thread: the library's own pool would contend with the model
     # runs, and a variable is its only switch.
@@ -61,7 +73,12 @@ def serve(
     run_server(settings)
 
 
-@app.command("openapi")
+@app.command(
+    "openapi",
+    epilog=examples(
+        "encserve openapi > openapi.json",
+    ),
+)
 def show_openapi() -> None:
     """Print the OpenAPI document of the service, which is the same whatever models it serves."""
     import json
@@ -84,18 +101,44 @@ def show_openapi() -> None:
     print(json.dumps(document, indent=1, ensure_ascii=False))
 
 
-@app.command("settings")
+@app.command(
+    "settings",
+    epilog=examples(
+        "encserve settings",
+        "ENCSERVE_PORT=9000 encserve settings",
+    ),
+)
 def show_settings() -> None:
     """List every setting of the server: variable, value now, meaning."""
-    settings = settings_of()
     table = Table("variable", "value", "meaning")
-    for name, field in Settings.model_fields.items():
-        value = getattr(settings, name)
-        table.add_row(ENV_PREFIX + name.upper(), str(value), field.description)
+    for name, value in settings_shown(settings_of()).items():
+        description = Settings.model_fields[name].description
+        table.add_row(ENV_PREFIX + name.upper(), str(value), description)
     Console().print(table)
 
 
-@app.command()
+@app.command(epilog=examples("encserve key alice", "encserve key batch-jobs"))
+def key(
+    name: Annotated[str, typer.Argument(help="Of the caller; it appears in metrics and logs.")],
+) -> None:
+    """Make an API key: the key, for the caller, and the line that lets it in, for the server."""
+    from service.access.keys import make_key
+
+    made, line = make_key(name)
+    typer.echo(f"key:  {made}\nline: {line}")
+    typer.echo(
+        "The key is shown this once. Add the line to ENCSERVE_API_KEYS_FILE; "
+        ":TOKENS_PER_MINUTE and :SHARE of the queue may follow.",
+        err=True,
+    )
+
+
+@app.command(
+    epilog=examples(
+        "encserve tune",
+        "encserve tune sentiment --seconds 60",
+    ),
+)
 def tune(
     names: Annotated[list[str] | None, typer.Argument(help="Models. (default: all)")] = None,
     variant: Annotated[str | None, typer.Option(help="(default: the one that is served)")] = None,
@@ -128,7 +171,12 @@ def tune(
         Console().print(f"{name}, {chosen}:", table, f"kept in {path}", sep="\n")
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "encserve promote sentiment",
+        "encserve promote sentiment --server http://10.0.0.7:8080 --min-texts 1000",
+    ),
+)
 def promote(
     name: Annotated[str, typer.Argument(help="Model that has a shadow.")],
     server: Annotated[str, typer.Option(help="Where it serves.")] = "http://127.0.0.1:8080",

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from service.cli.common import Store, app, repository_of, settings_of
+from service.cli.common import Store, app, examples, repository_of, settings_of
 from service.errors import EncserveError, StoreError
 from service.settings import Settings
 from service.store.manifest import Manifest
@@ -17,7 +17,13 @@ from service.store.repository import ModelRepository, PublishedModel
 Name = Annotated[str, typer.Argument(help="NAME, or NAME@VERSION.")]
 
 
-@app.command("models")
+@app.command(
+    "models",
+    epilog=examples(
+        "encserve models",
+        "encserve models --model-store /srv/models",
+    ),
+)
 def list_models(model_store: Store = None) -> None:
     """List the published versions: what each is, how good, how large, and which is served."""
     repository = repository_of(model_store)
@@ -30,7 +36,12 @@ def list_models(model_store: Store = None) -> None:
     Console(width=160 if not Console().is_terminal else None).print(table)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "encserve publish ./sentiment/3 sentiment",
+        "encserve publish https://models.example.org/sentiment/3 sentiment --keep-current",
+    ),
+)
 def publish(
     source: Annotated[
         str, typer.Argument(help="A version's folder, hf://org/name, s3://, gs:// or https://.")
@@ -107,7 +118,12 @@ def fetch_sources(settings: Settings) -> None:
             typer.echo(f"{name}: {error.code}: {error.message}; serving what is here", err=True)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "encserve rollback sentiment",
+        "encserve rollback sentiment --to 2",
+    ),
+)
 def rollback(
     name: Annotated[str, typer.Argument(help="Model.")],
     to: Annotated[
@@ -124,7 +140,12 @@ def rollback(
     typer.echo(f"{name}: version {version} is current")
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "encserve gc --keep 3",
+        "encserve gc --keep 1 sentiment",
+    ),
+)
 def gc(
     keep: Annotated[int, typer.Option(min=1, help="So many of the newest versions stay.")],
     names: Annotated[list[str] | None, typer.Argument(help="Models. (default: all)")] = None,
@@ -137,7 +158,12 @@ def gc(
         typer.echo(f"{name}: removed {', '.join(removed) or 'nothing'}")
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "encserve verify",
+        "encserve verify sentiment@2",
+    ),
+)
 def verify(
     names: Annotated[
         list[str] | None, typer.Argument(help="NAME or NAME@VERSION. (default: all versions)")
@@ -165,7 +191,11 @@ def verify(
     typer.echo("every version is whole")
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "encserve keygen ~/.encserve/signing.key",
+    ),
+)
 def keygen(path: Annotated[Path, typer.Argument(help="File of the private key.")]) -> None:
     """Make an Ed25519 key to sign models with; the public key is written beside it."""
     from service.store.signing import make_key
@@ -176,7 +206,11 @@ def keygen(path: Annotated[Path, typer.Argument(help="File of the private key.")
     )
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "encserve sign sentiment@2 --key ~/.encserve/signing.key",
+    ),
+)
 def sign(
     name: Name,
     key: Annotated[Path, typer.Option(help="File of the private key.")],

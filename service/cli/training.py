@@ -1,12 +1,12 @@
-"""Commands that train: bootstrap, finetune, train-embedding, pretrain."""
+"""Commands that train: bootstrap, finetune, train-embedding."""
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from service.cli.common import Base, Store, app, repository_of, workshop
+from service.cli.common import Base, Store, app, examples, given, repository_of, workshop
 from service.cli.exporting import export
 
 Epochs = Annotated[int | None, typer.Option(min=1, help="Passes over the data.")]
@@ -22,7 +22,11 @@ SaveEvery = Annotated[
 ]
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "encserve bootstrap",
+    ),
+)
 def bootstrap(model_store: Store = None) -> None:
     """Make the two default models, `embedding` and `sentiment`, where the store lacks them."""
     published = repository_of(model_store).names()
@@ -33,7 +37,14 @@ def bootstrap(model_store: Store = None) -> None:
         finetune("sentiment", dev_fraction=0.06, test_fraction=0.06, model_store=model_store)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "encserve finetune topics --data mine.csv",
+        "encserve finetune topics --data mine.tsv --text-column body --label-column topic",
+        "encserve finetune tags --data tags.jsonl --problem-type multi_label",
+        "encserve finetune answers --data pairs.csv --pair-column answer --lora-rank 8",
+    ),
+)
 def finetune(
     name: Annotated[str, typer.Argument(help="Name to publish the classifier under.")],
     data: Annotated[
@@ -108,7 +119,7 @@ def finetune(
 
     config = replace(
         FinetuneConfig(problem_type=read_problem_type(problem_type)),
-        **_given(
+        **given(
             epochs=epochs,
             batch_size=batch_size,
             learning_rate=learning_rate,
@@ -145,7 +156,13 @@ def finetune(
     )
 
 
-@app.command("train-embedding")
+@app.command(
+    "train-embedding",
+    epilog=examples(
+        "encserve train-embedding mine --data scored_pairs.tsv",
+        "encserve train-embedding mine --data pairs.csv --objective contrastive --matryoshka 64",
+    ),
+)
 def train_embedding(
     name: Annotated[str, typer.Argument(help="Name to publish the embedding model under.")],
     data: Annotated[
@@ -184,7 +201,7 @@ def train_embedding(
                 int(size) for size in matryoshka.split(",") if size.strip()
             ),
         ),
-        **_given(
+        **given(
             epochs=epochs,
             batch_size=batch_size,
             learning_rate=learning_rate,
@@ -203,91 +220,3 @@ def train_embedding(
         config=config,
         save_every_s=save_every_s,
     )
-
-
-@app.command()
-def pretrain(
-    name: Annotated[str, typer.Argument(help="Name of the new encoder.")],
-    data: Annotated[
-        list[str],
-        typer.Option(
-            help="Texts: .txt (a text a line), .csv, .tsv, .jsonl or .parquet; repeatable."
-        ),
-    ],
-    text_column: Annotated[
-        str, typer.Option(help="Columns of the texts, comma-separated; a file needs one of them.")
-    ] = "text",
-    exclude: Annotated[
-        list[str] | None,
-        typer.Option(help="Texts of these files are left out, such as those to be measured on."),
-    ] = None,
-    output: Annotated[
-        Path, typer.Option(help="Folder that the encoder's folder is written to.")
-    ] = Path("checkpoints"),
-    tokenizer: Annotated[
-        Path | None, typer.Option(help="A tokenizer.json to use instead of learning one.")
-    ] = None,
-    objective: Annotated[str, typer.Option(help="mlm or autoencoder.")] = "mlm",
-    pooling: Annotated[str, typer.Option(help="mean or cls.")] = "mean",
-    vocabulary_size: Annotated[int, typer.Option(min=100, help="Pieces of words.")] = 8000,
-    hidden_size: Annotated[int, typer.Option(help="Size of the vectors.")] = 256,
-    layers: Annotated[int, typer.Option(min=1, help="Blocks.")] = 4,
-    heads: Annotated[int, typer.Option(min=1, help="Of attention.")] = 4,
-    feed_forward_size: Annotated[int, typer.Option(help="(default: four times hidden-size)")] = 0,
-    max_tokens: Annotated[int, typer.Option(min=8, help="Longest text that it reads.")] = 128,
-    epochs: Annotated[
-        int | None, typer.Option(min=0, help="Passes over the texts; 0 keeps random weights.")
-    ] = None,
-    batch_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens a step.")] = None,
-    learning_rate: LearningRate = None,
-    masked: Annotated[float | None, typer.Option(help="Share of tokens that are hidden.")] = None,
-    decoder_masked: Annotated[float | None, typer.Option(help="The same of the decoder.")] = None,
-    seed: Seed = None,
-    save_every_s: SaveEvery = 60.0,
-) -> None:
-    """Build an encoder from nothing: learn a tokenizer and random weights from raw texts.
-
-    The result is a folder in BERT's form, for `--base` of finetune and `--from` of export.
-    """
-    progress = workshop()
-    from service.offline.encoder import EncoderConfig
-    from service.offline.pretrain import PretrainConfig, read_choices
-    from service.offline.scratch import make_encoder
-
-    chosen_objective, chosen_pooling = read_choices(objective, pooling)
-    config = replace(
-        PretrainConfig(chosen_objective, chosen_pooling),
-        **_given(
-            epochs=epochs,
-            batch_tokens=batch_tokens,
-            learning_rate=learning_rate,
-            masked=masked,
-            decoder_masked=decoder_masked,
-            seed=seed,
-        ),
-    )
-    size = EncoderConfig(
-        vocabulary_size=vocabulary_size,
-        hidden_size=hidden_size,
-        layers=layers,
-        heads=heads,
-        feed_forward_size=feed_forward_size or 4 * hidden_size,
-        max_positions=max_tokens,
-    )
-    make_encoder(
-        output,
-        name,
-        progress,
-        sources=data,
-        columns=text_column.split(","),
-        exclude=exclude or [],
-        size=size,
-        config=config,
-        tokenizer_file=tokenizer,
-        save_every_s=save_every_s,
-    )
-
-
-def _given(**options: Any) -> dict[str, Any]:
-    """The options that the caller named; for the others the configuration has its defaults."""
-    return {key: value for key, value in options.items() if value is not None}

@@ -32,8 +32,10 @@ class Occluded:
         if isinstance(text, TokenIds):
             raise InvalidField("token ids have no words: send the text", param="input")
         self._engine = engine
-        # Nobody waits for a single one of these runs.
-        self._options = replace(options, priority=Priority.BULK, overflow="truncate", partial=False)
+        # Nobody waits for a single one of these runs, and none of them is a caller's text.
+        self._options = replace(
+            options, priority=Priority.BULK, overflow="truncate", partial=False, work=None
+        )
         prompt_chars = 0
         read: str | tuple[str, str] = text
         if not isinstance(text, Pair):

@@ -65,12 +65,12 @@ class Phase:
         self._started_s = time.monotonic()
         self._task = bars.add_task(description, total=total, completed=done, note="")
 
-    def advance(self, note: str = "") -> None:
-        """One step is done; `note` is shown beside the bar, such as the loss."""
-        self._done += 1
-        self._bars.update(self._task, advance=1, note=note)
+    def advance(self, note: str = "", steps: int = 1) -> None:
+        """So many steps are done; `note` is shown beside the bar, such as the loss."""
+        self._done += steps
+        self._bars.update(self._task, advance=steps, note=note)
         line_due = self._done * LINES_PER_PHASE // self._total > (
-            (self._done - 1) * LINES_PER_PHASE // self._total
+            (self._done - steps) * LINES_PER_PHASE // self._total
         )
         if not self._console.is_terminal and line_due:
             line = f"{self._description}: {self._done}/{self._total} {note}".rstrip()

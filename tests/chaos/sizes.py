@@ -3,7 +3,7 @@
 import os
 from typing import TypeVar
 
-Size = TypeVar("Size", int, float)
+Size = TypeVar("Size", int, float, str)
 
 
 def size(full: Size, cut: Size) -> Size:

@@ -1,6 +1,7 @@
 """A real server on loopback, in a thread or a process of its own, and a real HTTP client."""
 
 import asyncio
+import os
 import re
 import signal
 import socket
@@ -8,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,11 +33,12 @@ from service.offline.progress import Progress
 from service.runtime.outputs import ProblemType
 from service.settings import load_settings
 from service.store.repository import ModelRepository
+from service.tracing import open_tracing
 from tests.conftest import SENTENCES, only_fp32, tiny_checkpoint
 
 UNEXAMPLED = ("/v1/bulk", "/v1/feedback", "/v2/repository/index")
 ENCSERVE = [sys.executable, "-m", "service.cli"]
-READY = re.compile(r"encserve is ready on (http://\S+); try: (curl .*)")
+READY = re.compile(r"encserve is ready on (https?://\S+); try: (curl .*)")
 
 
 @dataclass(frozen=True)
@@ -73,9 +75,10 @@ def live_server(store: Path, **settings: object) -> Iterator[LiveServer]:
     metrics = Metrics(registry)
     # Trying a model in a process of its own takes a second; tests of that ask for it.
     configured = load_settings(model_store=store, **{"probe": False} | settings)
+    tracing = open_tracing(configured)
     models = load_models(configured, metrics)
     config = uvicorn.Config(
-        create_app(configured, models, metrics),
+        create_app(configured, models, metrics, tracing),
         http=strict_protocol(configured, metrics),
         log_config=None,
         access_log=False,
@@ -98,6 +101,8 @@ def live_server(store: Path, **settings: object) -> Iterator[LiveServer]:
         finally:
             server.should_exit = True
             thread.join(timeout=30)
+            if tracing is not None:
+                tracing.close()
 
 
 async def _run(server: uvicorn.Server, listener: socket.socket, listening: threading.Event) -> None:
@@ -149,10 +154,17 @@ def start_server(tiny_store: Path) -> Iterator[ServerFactory]:
 class Process:
     """`encserve serve` on a free port; output is collected line by line."""
 
-    def __init__(self, store: Path, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        store: Path,
+        env: dict[str, str] | None = None,
+        *,
+        command: Sequence[str] = ENCSERVE,
+    ) -> None:
         self.popen = subprocess.Popen(
-            [*ENCSERVE, "serve", "--port", "0", "--model-store", str(store)],
-            env=env,
+            [*command, "serve", "--port", "0", "--model-store", str(store)],
+            # Without a balancer, nobody is to be waited for at the end; a test may say otherwise.
+            env={"ENCSERVE_DRAIN_S": "0"} | dict(os.environ if env is None else env),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -1,0 +1,1 @@
+"""Manifests for Kubernetes and KServe, and what writes those of them that are made."""

@@ -1,0 +1,1 @@
+"""For whoever watches encserve: dashboards as code, proven with a real Prometheus."""

@@ -1,0 +1,114 @@
+"""A server in which all that can be watched goes on, and a Prometheus that watches it."""
+
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.common import READY
+from benchmarks.processes import child
+from monitoring.prometheus import Prometheus, running_prometheus
+from monitoring.seen import Window
+from monitoring.traffic import Callers
+from monitoring.versions import Versions, copy_with_versions
+
+ADMIN_KEY = "of this scene"
+CANARY_SHARE = 0.3
+SCRAPE_S = 5.0
+_SCRAPES = f"scrape_interval: {SCRAPE_S:g}s"
+
+
+@dataclass
+class Scene:
+    process: subprocess.Popen[str]
+    url: str
+    prometheus: Prometheus
+    versions: Versions
+    scrape_s: float
+    started_s: float
+
+    @property
+    def scrapes(self) -> float:
+        """How many have succeeded."""
+        return self.prometheus.value('sum_over_time(up{job="encserve"}[1h])')
+
+    def window(self) -> Window:
+        """From the start to now."""
+        return Window(self.started_s, time.time(), self.scrape_s)
+
+    def wait_until_all_is_scraped(self) -> float:
+        """The moment of a scrape that has all; what is counted after the last answer may not be in
+        the first one.
+        """
+        self.prometheus.wait_for_scrape(20 + 4 * self.scrape_s)
+        return self.prometheus.wait_for_scrape(20 + 4 * self.scrape_s)
+
+    def stop_server(self) -> int:
+        """End the server in order; its exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=60)
+
+
+@contextmanager
+def watched_server(
+    store: Path,
+    variables: Mapping[str, str],
+    *,
+    scrape_s: float = SCRAPE_S,
+    evaluate_s: float | None = None,
+) -> Iterator[Scene]:
+    """A server of a copy of `store` with more versions, and Prometheus with the project's files.
+
+    With other times than those of the file, the times are all that is changed in it.
+    """
+    changes = {}
+    if scrape_s != SCRAPE_S:
+        changes[_SCRAPES] = f"scrape_interval: {round(1000 * scrape_s)}ms"
+        changes["scrape_timeout: 4s"] = f"scrape_timeout: {round(1000 * scrape_s)}ms"
+    if evaluate_s is not None:
+        changes["evaluation_interval: 15s"] = f"evaluation_interval: {round(1000 * evaluate_s)}ms"
+    with tempfile.TemporaryDirectory() as folder:
+        versions = copy_with_versions(store, Path(folder))
+        with _serving(Path(folder), variables) as (process, url):
+            started_s = time.time()
+            with running_prometheus([url.removeprefix("http://")], changes) as prometheus:
+                yield Scene(process, url, prometheus, versions, scrape_s, started_s)
+
+
+@contextmanager
+def _serving(
+    store: Path, variables: Mapping[str, str]
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    command = [sys.executable, "-m", "service.cli", "serve", "--port", "0"]
+    command += ["--model-store", str(store), "--log-level", "error"]
+    key = {"ENCSERVE_ADMIN_KEY": ADMIN_KEY}
+    with child(command, {**variables, **key}, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        with process.stdout:
+            line = next((line for line in process.stdout if line.startswith(READY)), "")
+            if not line:
+                raise RuntimeError("the server did not start")
+            yield process, line.removeprefix(READY).partition(";")[0]
+
+
+async def play(
+    scene: Scene, callers: Callers, waves: Iterable[tuple[int, float]], crowd: tuple[int, int]
+) -> None:
+    """Traffic in waves of (clients, seconds), with mistakes, a canary and shadows in it; then
+    a crowd of (requests, texts each) that the queue cannot take, and a version that cannot be
+    loaded.
+    """
+    versions = scene.versions
+    for model in ("embedding", "sentiment"):
+        await callers.change(model, "shadow", version=versions.shadow)
+    await callers.change("embedding", "canary", version=versions.canary, share=CANARY_SHARE)
+    await callers.err()
+    for clients, seconds in waves:
+        await callers.send(clients, seconds)
+    await callers.crowd(*crowd)
+    await callers.change("sentiment", "load", version=versions.broken)

@@ -1,0 +1,217 @@
+"""From what the command line names to inputs and parts: one walk through every file, once a job."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from glob import glob
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import parquet
+
+from service.bulk.job import Column, Format, Input, Part
+from service.bulk.kinds import KindsSeen
+from service.bulk.lines import Fault, lines, read_header
+from service.errors import DatasetInvalid, InvalidField
+from service.store.files import sha256_of
+
+FORMATS: dict[str, Format] = {
+    ".parquet": "parquet",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+}
+# A part ends before it holds more, however few rows that are: parts are held in memory.
+MOST_PART_BYTES = 32 * 2**20
+DEFAULT_COLUMN = "text"
+_TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+
+
+def find_inputs(given: str, out: Path) -> list[Path]:
+    """The file, the files of the folder and those below it, or those that the pattern meets.
+
+    In order of their paths; hidden ones, and those of the output, are passed over.
+
+    Raises:
+        DatasetInvalid: there is none, or they are not all of one known format.
+    """
+    path = Path(given)
+    if path.is_dir():
+        found = [one for one in path.rglob("*") if one.suffix.lower() in FORMATS and one.is_file()]
+    else:
+        found = [path] if path.is_file() else [Path(one) for one in glob(given, recursive=True)]
+    inside = out.resolve()
+    paths = sorted(
+        one.resolve()
+        for one in found
+        if not one.name.startswith((".", "_")) and not one.resolve().is_relative_to(inside)
+    )
+    formats = {FORMATS.get(one.suffix.lower()) for one in paths}
+    if len(formats) != 1 or None in formats:
+        raise DatasetInvalid(
+            f"{given} has to be a file, a folder or a pattern of files of one kind: "
+            f"{', '.join(FORMATS)}; compressed ones have to be unpacked"
+        )
+    return paths
+
+
+def choose_column(path: Path, column: str | None) -> str:
+    """The column of texts: the one that is named, else `text`, else the only one.
+
+    Raises:
+        InvalidField: the file has no such column, or no one can tell which.
+        DatasetInvalid: it cannot be read.
+    """
+    names = _names(path)
+    if column is None:
+        column = names[0] if len(names) == 1 else DEFAULT_COLUMN
+    if column not in names:
+        raise InvalidField(
+            f"{path} has no column {column!r}: it has {', '.join(map(repr, names)) or 'none'}; "
+            "name the one that holds the texts with --column",
+            param="column",
+        )
+    return column
+
+
+def _names(path: Path) -> list[str]:
+    kind = FORMATS[path.suffix.lower()]
+    if kind == "parquet":
+        return [str(name) for name in _schema(path).names]
+    names, start = read_header(path, kind)
+    if kind != "jsonl":
+        return names
+    objects = (line.values for line in lines(path, kind, start) if isinstance(line.values, dict))
+    return list(next(objects, {}))
+
+
+def cut(
+    paths: Sequence[Path], column: str, part_rows: int, advance: Any = lambda: None
+) -> tuple[tuple[Input, ...], tuple[Part, ...]]:
+    """Look through all files.
+
+    Args:
+        advance: called after each of them.
+
+    Raises:
+        DatasetInvalid: one cannot be read, or they have different columns.
+    """
+    kind = FORMATS[paths[0].suffix.lower()]
+    kinds = KindsSeen(column)
+    inputs: list[Input] = []
+    parts: list[Part] = []
+    for path in paths:
+        status = path.stat()
+        cuts = list(_cuts(path, kind, part_rows, kinds))
+        parts += [
+            Part(number, len(inputs), *one) for number, one in enumerate(cuts, start=len(parts))
+        ]
+        inputs.append(
+            Input(
+                path=path,
+                format=kind,
+                bytes=status.st_size,
+                mtime_ns=status.st_mtime_ns,
+                sha256=sha256_of(path),
+                rows=sum(rows for _, rows, _, _ in cuts),
+                columns=_columns(path, kind),
+            )
+        )
+        advance()
+    if kind == "jsonl":
+        found = kinds.columns()
+        inputs = [source.model_copy(update={"columns": found}) for source in inputs]
+    if not parts:
+        raise DatasetInvalid(f"{paths[0]} has no rows" if len(paths) == 1 else "no file has rows")
+    _require_alike(inputs, column)
+    return tuple(inputs), tuple(parts)
+
+
+_Cut = tuple[int, int, int, int]
+
+
+def _cuts(path: Path, kind: Format, part_rows: int, kinds: KindsSeen) -> Iterator[_Cut]:
+    """First row, rows, offset and length of each part of one file."""
+    if kind == "parquet":
+        yield from _parquet_cuts(path, part_rows)
+        return
+    _, start = read_header(path, kind)
+    yield from _line_cuts(_noted(path, kind, start, kinds), start, part_rows)
+
+
+def _noted(path: Path, kind: Format, start: int, kinds: KindsSeen) -> Iterator[int]:
+    """Where each row ends."""
+    for line in lines(path, kind, start):
+        if kind == "jsonl" and not isinstance(line.values, Fault):
+            kinds.note(line.values)
+        yield line.end
+
+
+def _line_cuts(ends: Iterable[int], start: int, part_rows: int) -> Iterator[_Cut]:
+    first = rows = 0
+    last = start
+    for end in ends:
+        if rows == part_rows or (rows and end - start > MOST_PART_BYTES):
+            yield first, rows, start, last - start
+            first, rows, start = first + rows, 0, last
+        rows += 1
+        last = end
+    if rows:
+        yield first, rows, start, last - start
+
+
+def _parquet_cuts(path: Path, part_rows: int) -> Iterator[_Cut]:
+    metadata = _parquet(path).metadata
+    groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
+    row_bytes = sum(group.total_byte_size for group in groups) / max(1, metadata.num_rows)
+    rows = max(1, min(part_rows, int(MOST_PART_BYTES / max(1.0, row_bytes))))
+    for first in range(0, metadata.num_rows, rows):
+        yield first, min(rows, metadata.num_rows - first), 0, 0
+
+
+def _columns(path: Path, kind: Format) -> tuple[Column, ...]:
+    of = "arrow" if kind == "parquet" else "string"
+    return tuple(Column(name=name, kind=of) for name in ([] if kind == "jsonl" else _names(path)))
+
+
+def _require_alike(inputs: Sequence[Input], column: str) -> None:
+    first = inputs[0]
+    if first.format == "parquet":
+        _require_alike_parquet(inputs, column)
+        return
+    for source in inputs:
+        if source.columns != first.columns:
+            raise _unlike(source.path, first.path)
+
+
+def _require_alike_parquet(inputs: Sequence[Input], column: str) -> None:
+    schema = _schema(inputs[0].path)
+    kind = schema.field(column).type
+    held = kind.value_type if pa.types.is_dictionary(kind) else kind
+    if not any(is_text(held) for is_text in _TEXTS):
+        raise InvalidField(
+            f"column {column!r} of {inputs[0].path} holds {kind}, not texts: name another with "
+            "--column",
+            param="column",
+        )
+    for source in inputs:
+        if not _schema(source.path).equals(schema):
+            raise _unlike(source.path, inputs[0].path)
+
+
+def _unlike(path: Path, first: Path) -> DatasetInvalid:
+    return DatasetInvalid(
+        f"{path} has other columns than {first}: the files of one job have the same; give each "
+        "kind a job of its own"
+    )
+
+
+def _parquet(path: Path) -> Any:
+    try:
+        return parquet.ParquetFile(path)
+    except (OSError, pa.ArrowException) as error:
+        raise DatasetInvalid(f"{path} cannot be read: {type(error).__name__}") from error
+
+
+def _schema(path: Path) -> Any:
+    return _parquet(path).schema_arrow

@@ -1,0 +1,150 @@
+"""The rows of one part: a table of those that can be read, and the faults of the others."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import parquet
+
+from service.bulk.job import Input, Part
+from service.bulk.kinds import json_array
+from service.bulk.lines import Fault, lines
+from service.errors import DatasetInvalid
+
+# Rows that are decoded at a time.
+_BATCH_ROWS = 1024
+_BUFFER_BYTES = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class PartRows:
+    """numbers: [rows of the table], of each in its input, from 0. texts: of each, whatever it is.
+
+    faults: by number, of the rows that are not in the table.
+    """
+
+    table: Any
+    numbers: Sequence[int]
+    texts: Sequence[object]
+    faults: dict[int, Fault]
+
+
+class Reader:
+    """Reads parts of the inputs; those that follow each other without going back."""
+
+    def __init__(self, inputs: Sequence[Input], column: str) -> None:
+        self._inputs = inputs
+        self._column = column
+        self._parquet: _ParquetRows | None = None
+
+    def read(self, part: Part) -> PartRows:
+        """Raises DatasetInvalid if the input is not what it was when it was cut."""
+        source = self._inputs[part.source]
+        try:
+            if source.format == "parquet":
+                return self._read_parquet(source, part)
+            found = list(lines(source.path, source.format, part.offset, part.length))
+        except (OSError, pa.ArrowException) as error:
+            raise DatasetInvalid(f"{source.path} cannot be read: {type(error).__name__}") from error
+        if len(found) != part.rows:
+            raise _changed(source.path)
+        return self._from_lines(source, part, [line.values for line in found])
+
+    def _from_lines(self, source: Input, part: Part, values: list[Any]) -> PartRows:
+        names = [column.name for column in source.columns]
+        fields = source.format != "jsonl"
+        rows = [_fields(row, len(names)) for row in values] if fields else values
+        numbered = dict(enumerate(rows, start=part.first_row))
+        faults = {number: row for number, row in numbered.items() if isinstance(row, Fault)}
+        sound = {number: row for number, row in numbered.items() if number not in faults}
+        arrays = [
+            pa.array([row[at] for row in sound.values()], pa.string())
+            if fields
+            else json_array(self._values(sound.values(), column.name), column.kind)
+            for at, column in enumerate(source.columns)
+        ]
+        at: Any = names.index(self._column) if fields else self._column
+        texts = [row[at] if fields else row.get(at) for row in sound.values()]
+        return PartRows(pa.table(arrays, names), list(sound), texts, faults)
+
+    def _values(self, rows: Iterable[Any], name: str) -> Iterator[Any]:
+        """Of one name of JSON lines; what is no text where one should be is null."""
+        for row in rows:
+            value = row.get(name)
+            yield value if name != self._column or isinstance(value, str) else None
+
+    def _read_parquet(self, source: Input, part: Part) -> PartRows:
+        if self._parquet is None or not self._parquet.stands_at(source.path, part.first_row):
+            self._parquet = _ParquetRows(source.path, part.first_row)
+        table = self._parquet.take(part.rows)
+        if len(table) != part.rows:
+            raise _changed(source.path)
+        column = table.column(self._column)
+        numbers = range(part.first_row, part.first_row + part.rows)
+        return PartRows(table, numbers, column.to_pylist(), {})
+
+
+class _ParquetRows:
+    """The rows of a file from one of them on, a few at a time."""
+
+    def __init__(self, path: Path, first_row: int) -> None:
+        self._path = path
+        self._row = first_row
+        self._rest: Any = None
+        # Without a buffer a whole row group is read, which may be all of a large file.
+        self._file = parquet.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False)
+        self._batches = self._from(first_row)
+
+    def stands_at(self, path: Path, row: int) -> bool:
+        return self._path == path and self._row == row
+
+    def take(self, rows: int) -> Any:
+        """The next rows, fewer at the end of the file."""
+        taken = []
+        missing = rows
+        while missing:
+            batch = self._rest if self._rest is not None else next(self._batches, None)
+            if batch is None:
+                break
+            taken.append(batch.slice(0, missing))
+            self._rest = batch.slice(missing) if len(batch) > missing else None
+            missing -= len(taken[-1])
+        self._row += rows - missing
+        return pa.Table.from_batches(taken, self._file.schema_arrow)
+
+    def _from(self, row: int) -> Iterator[Any]:
+        metadata = self._file.metadata
+        first_group = 0
+        while first_group < metadata.num_row_groups:
+            rows = metadata.row_group(first_group).num_rows
+            if row < rows:
+                break
+            row -= rows
+            first_group += 1
+        groups = range(first_group, metadata.num_row_groups)
+        for batch in self._file.iter_batches(_BATCH_ROWS, row_groups=list(groups)):
+            if row < len(batch):
+                yield batch.slice(row)
+            row = max(0, row - len(batch))
+
+
+def _fields(row: Any, wanted: int) -> Any:
+    """A row of as many fields as the first line names, or what is wrong with it."""
+    if isinstance(row, Fault) or len(row) == wanted:
+        return row
+    if len(row) > wanted and not any(islice(row, wanted, None)):
+        return row[:wanted]
+    return Fault(
+        "wrong_fields",
+        f"the row has {len(row)} fields, the first line names {wanted}: a text that holds the "
+        "separator has to be quoted in .csv, and cannot stand in .tsv",
+    )
+
+
+def _changed(path: Path) -> DatasetInvalid:
+    return DatasetInvalid(
+        f"{path} has other rows than when the job was begun: name another folder for the output"
+    )

@@ -1,0 +1,122 @@
+"""`encserve bulk`: a column of large files through a model."""
+
+import importlib.util
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_args
+
+import typer
+
+from service.cli.common import Store, app, settings_of
+from service.errors import WorkshopError
+from service.offline.progress import Progress
+from service.store.repository import ModelRepository
+
+if TYPE_CHECKING:
+    from service.bulk.summary import Summary
+
+AUTO = "auto"
+TooLong = Literal["cut", "refuse"]
+
+
+class _OptionalAddress(typer.core.TyperCommand):
+    """`--ray` without an address takes the cluster that this machine is part of."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        followers = [*args[1:], "--"]
+        pairs = zip(list(args), followers, strict=True)
+        args = [
+            f"--ray={AUTO}" if arg == "--ray" and follower.startswith("-") else arg
+            for arg, follower in pairs
+        ]
+        return super().parse_args(ctx, args)
+
+
+@app.command(cls=_OptionalAddress)
+def bulk(
+    given: Annotated[
+        str,
+        typer.Argument(
+            metavar="IN", help="File, folder or pattern: .parquet, .csv, .tsv or .jsonl."
+        ),
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for what comes of it.")],
+    model: Annotated[str, typer.Option(help="NAME, or NAME@VERSION.")],
+    column: Annotated[
+        str | None, typer.Option(help="Holds the texts. (default: text, or the only one)")
+    ] = None,
+    too_long: Annotated[
+        str, typer.Option(help="What becomes of longer texts than the model reads: cut or refuse.")
+    ] = "cut",
+    dimensions: Annotated[
+        int | None, typer.Option(help="Cut vectors to so many. (default: all)")
+    ] = None,
+    prompt: Annotated[
+        str | None, typer.Option(help="Name of the model's prompt. (default: its own default)")
+    ] = None,
+    prefix: Annotated[str, typer.Option(help="Put before the names of added columns.")] = "",
+    part_rows: Annotated[
+        int | None,
+        typer.Option(min=1, help="Most rows of a file of the output. (default 4096)"),
+    ] = None,
+    variant: Annotated[
+        str | None, typer.Option(help="fp32 or int8. (env ENCSERVE_VARIANT, default the fastest)")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Runs side by side. (env ENCSERVE_WORKERS)")
+    ] = None,
+    model_store: Store = None,
+) -> None:
+    """Embed or classify a column of files of any size; killed and run again, it goes on.
+
+    OUT gets a Parquet file for each range of rows, with the columns of the input and those that
+    the model adds, _failed.jsonl with the rows that cannot be encoded, and _summary.json.
+    """
+    if importlib.util.find_spec("pyarrow") is None:
+        raise WorkshopError(
+            "bulk needs the extra 'bulk' (pyarrow is not installed): pip install 'encserve[bulk]'"
+        )
+    from service.bulk.job import DEFAULT_PART_ROWS, Options
+    from service.bulk.run import Asked, run_job
+    from service.loading import plan
+
+    settings = settings_of(model_store=model_store, variant=variant, workers=workers)
+    name, _, version = model.partition("@")
+    options = Options(
+        too_long=_too_long(too_long),
+        dimensions=dimensions,
+        prompt_name=prompt,
+        prefix=prefix,
+        part_rows=part_rows or DEFAULT_PART_ROWS,
+    )
+    published = ModelRepository(settings.model_store).resolve(name, version or None)
+    asked = Asked(given, out, plan(published, settings), column, options)
+    _say(run_job(asked, settings, _show), out)
+
+
+def _too_long(word: str) -> "TooLong":
+    if word not in get_args(TooLong):
+        raise typer.BadParameter("cut or refuse", param_hint="--too-long")
+    return cast("TooLong", word)
+
+
+@contextmanager
+def _show(description: str, rows: int, done: int) -> Iterator[Callable[[int], None]]:
+    lock = Lock()
+    with Progress().phase(description, rows, done=done) as phase:
+
+        def advance(more: int) -> None:
+            with lock:
+                phase.advance(steps=more)
+
+        yield advance
+
+
+def _say(summary: "Summary", out: Path) -> None:
+    typer.echo(
+        f"{summary.rows_out} of {summary.rows_in} rows in {out} ({summary.failed} failed, "
+        f"{summary.resumed} done before); {summary.seconds:.1f} s, "
+        f"{summary.texts_per_s:.1f} texts/s, {summary.computed_tokens} tokens"
+    )

@@ -1,0 +1,90 @@
+"""How log lines are written: as JSON for programs, or as text for people; never a caller's text.
+
+A record may have `fields`, a mapping that becomes part of the line. What they hold is for whoever
+logs to answer for: ids, names, counts and times.
+"""
+
+import json
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Literal, TextIO
+
+import orjson
+
+LogFormat = Literal["auto", "json", "text"]
+
+
+def set_up_logging(level: str, log_format: LogFormat, stream: TextIO) -> None:
+    """Write what is at least as severe as `level` to `stream`."""
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(formatter_for(log_format, stream))
+    logging.basicConfig(level=level.upper(), handlers=[handler])
+
+
+def formatter_for(log_format: LogFormat, stream: TextIO) -> logging.Formatter:
+    """Auto is text on a terminal, JSON elsewhere."""
+    as_text = stream.isatty() if log_format == "auto" else log_format == "text"
+    return TextFormatter() if as_text else JsonFormatter()
+
+
+def log_fields(
+    logger: logging.Logger, level: int, message: str, fields: Mapping[str, object]
+) -> None:
+    """Log a message that has fields.
+
+    The place in the source, which no format shows and which costs more than all the rest, is not
+    looked for.
+    """
+    if logger.isEnabledFor(level):
+        record = logger.makeRecord(logger.name, level, "", 0, message, (), None)
+        record.fields = fields
+        logger.handle(record)
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time (UTC), level, logger, message, and the fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **_fields(record),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        try:
+            return orjson.dumps(line, default=str, option=orjson.OPT_UTC_Z).decode()
+        except TypeError:
+            # A file's name may hold bytes that are no UTF-8: escaped, they are JSON all the same.
+            return json.dumps(line | {"time": line["time"].isoformat()}, default=str)
+
+
+class TextFormatter(logging.Formatter):
+    """Local time, level, logger, message, and the fields as name=value."""
+
+    default_msec_format = "%s.%03d"
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        told = super().formatMessage(record)
+        return " ".join([told, *(f"{name}={_brief(one)}" for name, one in _fields(record).items())])
+
+
+def _fields(record: logging.LogRecord) -> Mapping[str, object]:
+    fields: Mapping[str, object] = getattr(record, "fields", {})
+    return fields
+
+
+def _brief(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, Mapping):
+        return ",".join(f"{name}:{_brief(one)}" for name, one in value.items()) or "-"
+    if isinstance(value, list | tuple):
+        return ",".join(map(_brief, value)) or "-"
+    return str(value) or "-"

@@ -1,0 +1,423 @@
+"""`encserve bulk`: rows of files through a tiny model, in order, once each, and the failed ones."""
+
+import csv
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+from typer.testing import CliRunner
+
+from service import cli
+from service.bulk import run
+from service.bulk.encoding import TextEncoder, batches
+from service.bulk.job import Options, alone_in
+from service.bulk.run import Asked, run_job
+from service.bulk.summary import Summary
+from service.errors import DatasetInvalid, InvalidDimensions, InvalidField
+from service.loading import plan
+from service.runtime.outputs import FloatArray, unit_length
+from service.runtime.session import ENCODERS, open_session
+from service.runtime.tokenizer import Tokenizer
+from service.settings import load_settings
+from service.store.manifest import TOKENIZER_FILE
+from service.store.repository import ModelRepository
+from tests.conftest import SENTENCES
+
+TEXTS = [f"{SENTENCES[number % 4]} {'the food ' * (number % 7)}{number}" for number in range(50)]
+SETTINGS = {"probe": False, "workers": 2}
+# Whoever reads a folder of Parquet passes over the other files that are there.
+read_table = parquet.read_table
+
+
+@contextmanager
+def unseen(description: str, rows: int, done: int) -> Iterator[Callable[[int], None]]:
+    yield lambda more: None
+
+
+@pytest.fixture
+def job(tmp_path: Path, tiny_store: Path) -> Callable[..., Summary]:
+    """Runs a job of the tiny store; the output goes to `tmp_path / "out"`."""
+
+    def start(
+        given: Path | str,
+        model: str = "embedding",
+        *,
+        out: Path = tmp_path / "out",
+        column: str | None = None,
+        settings: dict[str, Any] = SETTINGS,
+        **options: Any,
+    ) -> Summary:
+        configured = load_settings(model_store=tiny_store, **settings)
+        chosen = plan(ModelRepository(tiny_store).resolve(model), configured)
+        asked = Asked(str(given), out, chosen, column, Options(**options))
+        return run_job(asked, configured, unseen)
+
+    return start
+
+
+Job = Callable[..., Summary]
+
+
+def write(path: Path, texts: Sequence[object]) -> Path:
+    """The texts as the column `text`, beside their numbers."""
+    rows = [{"number": number, "text": text} for number, text in enumerate(texts)]
+    if path.suffix == ".parquet":
+        parquet.write_table(pa.Table.from_pylist(rows), path, row_group_size=7)
+    elif path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        with path.open("w", newline="") as file:
+            file.write("number,text\n" if path.suffix == ".csv" else "number\ttext\n")
+            if path.suffix == ".csv":
+                csv.writer(file).writerows(row.values() for row in rows)
+            else:
+                file.writelines(f"{row['number']}\t{row['text']}\n" for row in rows)
+    return path
+
+
+def vectors(table: Any, column: str = "embedding") -> FloatArray:
+    return np.stack(table.column(column).to_numpy())
+
+
+def directly(store: Path, texts: Sequence[str]) -> FloatArray:
+    """Each text alone through the session that serves."""
+    model = ModelRepository(store).resolve("embedding")
+    manifest = model.manifest
+    encoder = ENCODERS[manifest.layout](
+        open_session(model.file("model.onnx")), manifest.output, manifest.width
+    )
+    tokenizer = Tokenizer(model.file(TOKENIZER_FILE), manifest.max_tokens)
+    return unit_length(
+        np.concatenate([encoder([ids.token_ids]) for ids in tokenizer.encode(texts)])
+    )
+
+
+def failed(out: Path) -> list[tuple[int, str]]:
+    lines = (out / "_failed.jsonl").read_text().splitlines()
+    return [(row["row"], row["code"]) for row in map(json.loads, lines)]
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv", ".tsv", ".jsonl"])
+def test_every_row_comes_out_once_in_order_with_its_vector_and_its_other_columns(
+    tmp_path: Path, tiny_store: Path, job: Job, suffix: str
+) -> None:
+    summary = job(write(tmp_path / f"in{suffix}", TEXTS), part_rows=8)
+    table = read_table(tmp_path / "out")
+    assert [int(number) for number in table.column("number").to_pylist()] == list(range(50))
+    assert table.column("text").to_pylist() == TEXTS
+    assert np.allclose(vectors(table), directly(tiny_store, TEXTS), atol=1e-5)
+    assert table.schema.field("embedding").type == pa.list_(pa.float32(), 16)
+    assert (summary.rows_in, summary.rows_out, summary.failed, summary.parts) == (50, 50, 0, 7)
+    written = json.loads((tmp_path / "out" / "_summary.json").read_text())
+    assert written["computed"] == 50
+    assert written["tokens"] > 50
+
+
+def test_output_says_which_model_made_it(tmp_path: Path, tiny_store: Path, job: Job) -> None:
+    job(write(tmp_path / "in.csv", TEXTS[:3]))
+    said = parquet.read_schema(tmp_path / "out" / "part-00000.parquet").metadata
+    manifest = ModelRepository(tiny_store).resolve("embedding").manifest
+    assert said[b"encserve.model"] == b"embedding"
+    assert said[b"encserve.version"] == b"1"
+    assert said[b"encserve.digest"] == f"sha256:{manifest.files['model.onnx'].sha256}".encode()
+
+
+def test_classifier_adds_label_score_and_all_scores(tmp_path: Path, job: Job) -> None:
+    job(write(tmp_path / "in.jsonl", TEXTS), "sentiment")
+    table = read_table(tmp_path / "out")
+    scores = vectors(table, "scores")
+    labels = json.loads(table.schema.metadata[b"encserve.labels"])
+    assert np.allclose(scores.sum(axis=1), 1, atol=1e-5)
+    assert np.allclose(table.column("score").to_numpy(), scores.max(axis=1))
+    assert table.column("label").to_pylist() == [labels[row.argmax()] for row in scores]
+
+
+def test_columns_that_are_there_already_are_not_overwritten(tmp_path: Path, job: Job) -> None:
+    source = tmp_path / "in.csv"
+    source.write_text("text,label\nthe food,good\n")
+    with pytest.raises(InvalidField, match="--prefix"):
+        job(source, "sentiment")
+    job(source, "sentiment", out=tmp_path / "other", prefix="model_")
+    names = read_table(tmp_path / "other").column_names
+    assert names == ["text", "label", "model_label", "model_score", "model_scores"]
+
+
+def test_quoted_csv_keeps_lines_separators_and_quotes_inside_a_text(
+    tmp_path: Path, job: Job
+) -> None:
+    texts = ['the "food", is\r\ngood', "a\n\nbad train", "007", "the leaves"] * 3
+    job(write(tmp_path / "in.csv", texts), part_rows=2)
+    table = read_table(tmp_path / "out")
+    assert table.column("text").to_pylist() == texts
+    # No type is guessed: what looks like a number stays what it was.
+    assert table.column("number").to_pylist() == [str(number) for number in range(12)]
+
+
+def test_json_lines_may_lack_names_and_have_others_and_other_types(
+    tmp_path: Path, job: Job
+) -> None:
+    rows: list[dict[str, Any]] = [
+        {"text": "the food", "size": 1, "tags": ["a"], "mixed": 1, "far": 2**60},
+        {"text": "a train", "size": 2.5, "good": True, "mixed": "b"},
+        {"text": "the leaves", "tags": {"b": None}, "late": "x"},
+    ]
+    source = tmp_path / "in.jsonl"
+    source.write_text("\n\n".join(map(json.dumps, rows)))  # without an end to the last line
+    job(source, part_rows=1)
+    table = read_table(tmp_path / "out").drop_columns(["embedding", "text"])
+    assert table.to_pydict() == {
+        "size": [1.0, 2.5, None],
+        "tags": ['["a"]', None, '{"b":null}'],
+        "mixed": ["1", '"b"', None],
+        "far": [2**60, None, None],
+        "good": [None, True, None],
+        "late": [None, None, "x"],
+    }
+
+
+def test_parquet_keeps_types_of_other_columns_and_reads_dictionaries(
+    tmp_path: Path, job: Job
+) -> None:
+    given = pa.table(
+        {
+            "text": pa.array(["the food", "a train"] * 10).dictionary_encode(),
+            "nested": pa.array([{"a": [1, 2]}] * 20),
+            "when": pa.array(range(20), pa.timestamp("us")),
+        }
+    )
+    parquet.write_table(given, tmp_path / "in.parquet", row_group_size=3)
+    job(tmp_path / "in.parquet", part_rows=4)
+    assert read_table(tmp_path / "out").drop_columns("embedding").equals(given)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "faults"),
+    [
+        (
+            "in.jsonl",
+            b'{"text": ""}\n{"text": 7}\n{"n": 1}\n{bad\n[]\n{"text": "\xff"}\n{"text": "ok"}\n',
+            ["blank_text", "not_a_text", "not_a_text", *["invalid_json"] * 3],
+        ),
+        (
+            "in.csv",
+            b'text,n\n" ",1\nsecret\nsecret,1,2\n"sec"ret,1\nsecret\xff,1\n"\x01",1\nok,1,\n',
+            ["blank_text", *["wrong_fields"] * 2, "invalid_csv", "not_utf8", "blank_text"],
+        ),
+        (
+            "in.tsv",
+            b"text\tn\n\t\nsecret\nsecret\t1\t2\nsecret\xff\t1\nok\t1\n",
+            ["blank_text", *["wrong_fields"] * 2, "not_utf8"],
+        ),
+    ],
+)
+@pytest.mark.parametrize("part_rows", [1, 100])
+def test_rows_that_cannot_be_encoded_are_listed_with_their_reason_and_without_their_text(
+    tmp_path: Path, job: Job, name: str, content: bytes, faults: list[str], part_rows: int
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    summary = job(tmp_path / name, column="text", part_rows=part_rows)
+    assert failed(tmp_path / "out") == list(enumerate(faults, start=1))
+    assert read_table(tmp_path / "out").column("text").to_pylist() == ["ok"]
+    assert summary.rows_in == len(faults) + 1
+    assert (summary.rows_out, summary.failed) == (1, len(faults))
+    assert sum(summary.failed_by_code.values()) == len(faults)
+    kept = b"".join(path.read_bytes() for path in (tmp_path / "out").rglob("*.json*"))
+    assert b"secret" not in kept
+
+
+def test_texts_that_are_too_long_are_cut_or_refused_as_asked(tmp_path: Path, job: Job) -> None:
+    texts = ["the food", "a bad train " * 50]
+    assert job(write(tmp_path / "in.parquet", texts)).truncated == 1
+    job(tmp_path / "in.parquet", out=tmp_path / "strict", too_long="refuse")
+    assert failed(tmp_path / "strict") == [(2, "text_too_long")]
+    few = {**SETTINGS, "max_text_chars": 20}
+    job(tmp_path / "in.parquet", out=tmp_path / "short", settings=few)
+    assert failed(tmp_path / "short") == [(2, "text_too_long")]
+
+
+def test_null_in_parquet_is_not_a_text(tmp_path: Path, job: Job) -> None:
+    job(write(tmp_path / "in.parquet", ["the food", None, "a train"]), part_rows=2)
+    assert failed(tmp_path / "out") == [(2, "not_a_text")]
+
+
+def test_text_on_which_the_model_fails_fails_alone(
+    tmp_path: Path, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = TextEncoder._outcomes
+
+    def poisoned(self: TextEncoder, ids: Sequence[list[int]], batch: list[int]) -> Any:
+        real = self._encoder
+
+        def run(texts: Sequence[Sequence[int]]) -> FloatArray:
+            if any(len(text) == 5 for text in texts):
+                raise RuntimeError("secret")
+            return real(texts)
+
+        self._encoder = run  # type: ignore[assignment]  # a model that fails on one text
+        try:
+            return encoder(self, ids, batch)
+        finally:
+            self._encoder = real
+
+    monkeypatch.setattr(TextEncoder, "_outcomes", poisoned)
+    one = {**SETTINGS, "workers": 1}
+    texts = ["the food", "a bad train", "the leaves", "not good"]
+    job(write(tmp_path / "in.csv", texts), settings=one)
+    assert failed(tmp_path / "out") == [(2, "inference_failed")]
+    assert len(read_table(tmp_path / "out")) == 3
+
+
+class Stopped(Exception):
+    pass
+
+
+def test_run_that_was_stopped_goes_on_and_computes_no_finished_part_again(
+    tmp_path: Path, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write(tmp_path / "in.csv", TEXTS)
+    job(source, part_rows=8, out=tmp_path / "whole")
+    encode = TextEncoder.encode
+    calls = iter(range(100))
+
+    def stop(self: TextEncoder, *args: Any) -> Any:
+        if next(calls) == 3:
+            raise Stopped
+        return encode(self, *args)
+
+    monkeypatch.setattr(TextEncoder, "encode", stop)
+    with pytest.raises(Stopped):
+        job(source, part_rows=8)
+    monkeypatch.setattr(TextEncoder, "encode", encode)
+    assert not (tmp_path / "out" / "_summary.json").exists()
+    before = files(tmp_path / "out")
+    assert len(before) == 3
+    summary = job(source, part_rows=8)
+    assert (summary.computed, summary.resumed) == (26, 24)
+    after = files(tmp_path / "out")
+    assert {name: after[name] for name in before} == before
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+    again = job(source, part_rows=8)
+    assert (again.computed, again.resumed, again.rows_out) == (0, 50, 50)
+
+
+def files(out: Path) -> dict[str, tuple[int, int]]:
+    return {
+        path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in out.glob("*.parquet")
+    }
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    paths = [*out.glob("*.parquet"), out / "_failed.jsonl"]
+    return {path.name: path.read_bytes() for path in paths}
+
+
+def test_output_has_the_same_bytes_however_many_run_side_by_side(tmp_path: Path, job: Job) -> None:
+    source = write(tmp_path / "in.jsonl", TEXTS)
+    for workers in (1, 4):
+        job(source, out=tmp_path / str(workers), settings={**SETTINGS, "workers": workers})
+    assert contents(tmp_path / "1") == contents(tmp_path / "4")
+
+
+def test_job_goes_on_only_as_it_was_begun(tmp_path: Path, job: Job) -> None:
+    source = write(tmp_path / "in.csv", TEXTS[:5])
+    job(source)
+    with pytest.raises(InvalidField, match=r"too_long .*--model embedding@1"):
+        job(source, too_long="refuse")
+    with pytest.raises(InvalidField, match="name"):
+        job(source, "sentiment")
+    # Another budget a run, as on another machine, changes nothing: the job keeps its own.
+    assert job(source, settings={**SETTINGS, "max_batch_tokens": 32}).resumed == 5
+    os.utime(source, (1, 1))
+    assert job(source).resumed == 5
+    source.write_text(source.read_text().replace("food", "fool"))
+    with pytest.raises(DatasetInvalid, match="has changed since"):
+        job(source)
+
+
+def test_two_runs_do_not_work_on_one_folder(tmp_path: Path, job: Job) -> None:
+    source = write(tmp_path / "in.csv", TEXTS[:5])
+    with alone_in(tmp_path / "out"), pytest.raises(InvalidField, match="another run is at work"):
+        job(source)
+    assert job(source).rows_out == 5
+
+
+def test_folder_and_pattern_are_read_in_order_of_their_paths(tmp_path: Path, job: Job) -> None:
+    folder = tmp_path / "in"
+    (folder / "b").mkdir(parents=True)
+    write(folder / "a.csv", TEXTS[:10])
+    write(folder / "b" / "c.csv", TEXTS[10:20])
+    summary = job(folder, out=folder / "out", part_rows=4)
+    assert (summary.files, summary.parts) == (2, 6)
+    assert read_table(folder / "out").column("text").to_pylist() == TEXTS[:20]
+    # What came out is not taken for input.
+    assert job(folder, out=folder / "out", part_rows=4).resumed == 20
+    assert job(folder / "b" / "*.csv").rows_out == 10
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "error", "says"),
+    [
+        ("in.csv", "a,b\n1,2\n", InvalidField, "has 'a', 'b'.*--column"),
+        ("in.csv", "text\n", DatasetInvalid, "no rows"),
+        ("in.csv", "text,text\na,b\n", DatasetInvalid, "twice"),
+        ("in.csv", 'text\n"the food\nis good\n', DatasetInvalid, "row that begins at byte 5"),
+        ("in.txt", "a", DatasetInvalid, ".parquet"),
+        ("in.parquet", "a", DatasetInvalid, "cannot be read"),
+    ],
+)
+def test_file_that_cannot_be_a_job_is_refused_before_anything_is_computed(
+    tmp_path: Path,
+    job: Job,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    content: str,
+    error: type[Exception],
+    says: str,
+) -> None:
+    monkeypatch.setattr(run, "open_encoder", None)
+    (tmp_path / name).write_text(content)
+    with pytest.raises(error, match=says):
+        job(tmp_path / name)
+
+
+def test_column_that_holds_no_texts_is_refused(tmp_path: Path, job: Job) -> None:
+    source = write(tmp_path / "in.parquet", TEXTS)
+    with pytest.raises(InvalidField, match="int64, not texts"):
+        job(source, column="number")
+    with pytest.raises(InvalidDimensions):
+        job(source, dimensions=17)
+    assert job(source, dimensions=4).rows_out == 50
+    assert vectors(read_table(tmp_path / "out")).shape == (50, 4)
+
+
+def test_files_of_one_job_have_the_same_columns(tmp_path: Path, job: Job) -> None:
+    (tmp_path / "a.csv").write_text("text,n\nthe food,1\n")
+    (tmp_path / "b.csv").write_text("text\nthe food\n")
+    with pytest.raises(DatasetInvalid, match="other columns"):
+        job(tmp_path / "*.csv")
+
+
+def test_batches_hold_each_text_once_within_the_budget_the_longest_first() -> None:
+    lengths = [3, 50, 4, 4, 9, 120, 3]
+    packed = list(batches(lengths, 60, padded=False))
+    assert packed == [[5], [1, 4], [2, 3, 0, 6]]
+    assert list(batches(lengths, 60, padded=True)) == [[5], [1], [4, 2, 3, 0, 6]]
+
+
+def test_command_shows_what_came_of_it(
+    tmp_path: Path, tiny_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ENCSERVE_PROBE", "false")
+    write(tmp_path / "in.csv", [*TEXTS, ""])
+    told = ["bulk", str(tmp_path / "in.csv"), str(tmp_path / "out"), "--model", "embedding@1"]
+    result = CliRunner().invoke(cli.app, [*told, "--model-store", str(tiny_store)])
+    assert result.exit_code == 0, result.output
+    assert "50 of 51 rows in" in result.output
+    assert "1 failed" in result.output

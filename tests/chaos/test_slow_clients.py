@@ -16,7 +16,7 @@ import pytest
 from tests.chaos.sizes import size
 from tests.integration.conftest import Process
 
-CLIENTS = size(500, 45)
+CLIENTS = size(500, 30)
 LIMIT_S = size(10.0, 1.0)
 # Over the limit: a look of the server's, and a client's turn among hundreds.
 TOLERANCE_S = size(0.5, 5.0)

@@ -11,8 +11,8 @@ from tests.chaos.sizes import size
 from tests.integration.conftest import LiveServer, live_server
 from tests.integration.every_route import ADMIN_KEY, Asked, checked_error, sound_requests
 
-MOST = size(1_000_000, 250)
-FEWEST = size(300, 250)
+MOST = size(1_000_000, 150)
+FEWEST = size(300, 150)
 # What answers when all is well, and is no error of ours.
 BODILESS = ("HEAD",)
 

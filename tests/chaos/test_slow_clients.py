@@ -7,7 +7,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,10 +113,12 @@ def test_slow_clients_are_closed_in_time_and_slow_nobody_down(target: Process) -
 
 
 async def all_slow(port: int) -> list[Ended]:
+    kinds: list[tuple[str, Callable[[int, str], Awaitable[Ended]]]]
     kinds = [("header", dribble), ("body", dribble), ("reader", read_nothing)]
-    return await asyncio.gather(
-        *(act(port, kind) for kind, act in (kinds[n % 3] for n in range(CLIENTS)))
-    )
+    async with asyncio.timeout(3 * LIMIT_S + 60):
+        return await asyncio.gather(
+            *(act(port, kind) for kind, act in (kinds[n % 3] for n in range(CLIENTS)))
+        )
 
 
 async def dribble(port: int, kind: str) -> Ended:

@@ -71,6 +71,9 @@ kustomize-test: $(VENV)/dev.stamp  ## kubectl builds the manifests as the tests 
 nodes-test: $(VENV)/dev.stamp  ## fine-tuning on two nodes of this machine: addresses, network namespaces (root)
 	@CHAOS=full $(BIN)/python -m pytest tests/chaos/test_two_nodes.py
 
+pictures: $(VENV)/dev.stamp  ## draw the screenshots of the READMEs from the page (chromium, the default models)
+	@$(BIN)/python -m tests.ui.pictures
+
 ui-test: $(VENV)/dev.stamp  ## the page at / in a real Chromium (Debian's chromium)
 	@$(BIN)/python -m pytest tests/ui
 

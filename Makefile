@@ -44,8 +44,9 @@ lock: $(VENV)/dev.stamp  ## write constraints.txt from what is installed
 fuzz: $(VENV)/dev.stamp  ## thousands of generated requests to every route
 	@FUZZ_EXAMPLES=2000 $(BIN)/python -m pytest tests/integration/test_schema.py
 
-chaos: $(VENV)/dev.stamp  ## 500 killed publishers, 200 swaps under load
-	@PUBLISHER_KILLS=500 SWAPS=200 $(BIN)/python -m pytest tests/unit/test_store_kills.py tests/integration/test_live.py
+chaos: $(VENV)/dev.stamp  ## all trials of docs/reliability.md in full, half an hour of soak among them
+	@CHAOS=full PUBLISHER_KILLS=500 SWAPS=200 $(BIN)/python -m pytest -s --ignore=tests/chaos/test_two_nodes.py \
+		tests/chaos tests/unit/test_store_kills.py tests/integration/test_live.py
 
 openapi: $(VENV)/dev.stamp  ## write docs/openapi.json from the routes
 	@$(BIN)/encserve openapi > docs/openapi.json
@@ -97,6 +98,9 @@ bench-quality: $(VENV)/dev.stamp  ## accuracy of the sentiment model: make bench
 
 bench-fidelity: $(VENV)/dev.stamp  ## cosine of the embeddings with sentence-transformers
 	@$(BIN)/python -m benchmarks.fidelity
+
+bench-memory: $(VENV)/dev.stamp  ## what onnxruntime's arena keeps after short and large runs
+	@$(BIN)/python -m benchmarks.memory
 
 bench-dialects: $(VENV)/dev.stamp  ## what each dialect adds to the engine's time
 	@$(BIN)/python -m benchmarks.dialects

@@ -26,6 +26,11 @@ class Usage:
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
+    def main_thread_s(self) -> float:
+        """Of the thread that the process began with: our server's event loop runs in it."""
+        counted = Path(f"/proc/{self.pid}/task/{self.pid}/schedstat").read_text()
+        return int(counted.split()[0]) / 1e9
+
     def memory_mib(self) -> float:
         return self._status_mib("VmRSS")
 

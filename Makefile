@@ -68,6 +68,9 @@ kubernetes-rules: $(VENV)/dev.stamp  ## write the PrometheusRule of deploy/kuber
 kustomize-test: $(VENV)/dev.stamp  ## kubectl builds the manifests as the tests read them (kubectl 1.27 or later)
 	@$(BIN)/python -m pytest tests/kubectl
 
+nodes-test: $(VENV)/dev.stamp  ## fine-tuning on two nodes of this machine: addresses, network namespaces (root)
+	@CHAOS=full $(BIN)/python -m pytest tests/chaos/test_two_nodes.py
+
 ui-test: $(VENV)/dev.stamp  ## the page at / in a real Chromium (Debian's chromium)
 	@$(BIN)/python -m pytest tests/ui
 

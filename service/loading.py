@@ -171,6 +171,7 @@ def load_engine(
             max_batch_tokens=plan.shape.max_batch_tokens,
             max_queue_tokens=settings.max_queue_tokens,
             max_queue_wait_s=settings.max_queue_wait_s,
+            max_queue_bytes=settings.max_queue_bytes,
             max_runs=plan.shape.workers,
             padded=manifest.layout == "padded",
             pack=encoder.pack,

@@ -125,6 +125,9 @@ class Metrics:
             "measured rate.",
             *MODEL,
         )
+        self.queue_bytes = gauge(
+            "encserve_queue_bytes", "Memory that callers hold until they are answered.", *MODEL
+        )
         self.batch_texts = histogram(
             "encserve_batch_texts", "Texts in one model run.", BATCH_TEXTS_BUCKETS, *MODEL
         )

@@ -22,6 +22,7 @@ class ModelMetrics:
         self._predictions: dict[str, Counter] = {}
         self._confidence: Histogram | None = None
         self.queue_texts = metrics.queue_texts.labels(model, version)
+        self.queue_bytes = metrics.queue_bytes.labels(model, version)
         self.queue_tokens = metrics.queue_tokens.labels(model, version)
         self.queue_wait = metrics.queue_wait.labels(model, version)
         self.batch_texts = metrics.batch_texts.labels(model, version)

@@ -91,6 +91,12 @@ class Settings(AccessSettings, StoreSettings, LogSettings):
         description="longest wait, by the measured rate, that a request may find before it gets "
         "429; bulk requests may wait longer",
     )
+    max_queue_bytes: int = Field(
+        64 * 2**20,
+        ge=1,
+        description="memory that the callers who wait for one model may hold before requests get "
+        "429",
+    )
     cache_bytes: int = Field(
         64 * 2**20, ge=0, description="answers kept for texts that come again; 0 keeps none"
     )

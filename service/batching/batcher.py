@@ -23,6 +23,7 @@ from service.batching.pending import PendingRequest, PendingText, RowT, Timing, 
 from service.batching.queue import Priority, TokenQueue
 from service.batching.refusals import shutting_down, too_late, worker_died
 from service.batching.runner import Pack, Run, Runner, WideRun, unpacked
+from service.batching.waiting_memory import WaitingMemory
 from service.batching.workers import Job, WorkerPool
 from service.errors import EncserveError, Overloaded
 from service.metrics import ModelMetrics
@@ -42,6 +43,7 @@ class Batcher(Generic[RowT]):
         max_batch_tokens: budget of one run; a longer text runs alone.
         max_queue_tokens: what may wait before requests are refused.
         max_queue_wait_s: how long, by the measured rate; bulk requests may wait longer.
+        max_queue_bytes: what those who wait may hold of memory.
         max_runs: most runs of this model side by side; without it as many as there are workers.
         padded: the model computes on padded batches, see `TokenQueue`.
         pack: makes of the token ids what `run` takes.
@@ -59,6 +61,7 @@ class Batcher(Generic[RowT]):
         max_batch_tokens: int,
         max_queue_tokens: int,
         max_queue_wait_s: float = math.inf,
+        max_queue_bytes: float = math.inf,
         max_runs: int | None = None,
         padded: bool = False,
         pack: Pack = unpacked,
@@ -70,7 +73,8 @@ class Batcher(Generic[RowT]):
         self._model = model
         self._queue: TokenQueue[PendingText[RowT]] = TokenQueue(max_batch_tokens, padded=padded)
         self._backlog = Backlog(max_queue_tokens, max_queue_wait_s, metrics)
-        self._in_flight: InFlight[RowT] = InFlight(self._backlog, metrics)
+        self._memory = WaitingMemory(max_queue_bytes, metrics)
+        self._in_flight: InFlight[RowT] = InFlight(self._backlog, self._memory, metrics)
         self.max_batch_tokens = max_batch_tokens
         self._max_runs = max_runs
         self._runs = 0
@@ -111,6 +115,7 @@ class Batcher(Generic[RowT]):
         if not self.serving:
             raise self._refused(shutting_down())
         try:
+            self._memory.admit()
             lane = lane_of(tokens, priority, self.max_batch_tokens)
             self._backlog.admit(tokens, lane, deadline_s - time.perf_counter())
         except Overloaded as error:

@@ -6,17 +6,19 @@ from typing import Generic
 
 from service.batching.backlog import Backlog, Lane
 from service.batching.pending import PendingRequest, PendingText, RowT, TokenIds
+from service.batching.waiting_memory import WaitingMemory
 from service.metrics import ModelMetrics
 
 
 class InFlight(Generic[RowT]):
-    """Texts by their key; those not yet started count in `backlog`.
+    """Texts by their key; those not yet started count in `backlog`, their callers in `memory`.
 
     Every method is called with the lock of the worker pool held.
     """
 
-    def __init__(self, backlog: Backlog, metrics: ModelMetrics) -> None:
+    def __init__(self, backlog: Backlog, memory: WaitingMemory, metrics: ModelMetrics) -> None:
         self._backlog = backlog
+        self._memory = memory
         self._metrics = metrics
         self._texts: dict[bytes, PendingText[RowT]] = {}
 
@@ -49,11 +51,13 @@ class InFlight(Generic[RowT]):
         else:
             self._metrics.texts_in_flight.inc()
         text.join(request, index, deadline_s)
+        self._memory.hold(text.tokens)
         return text
 
     def leave(self, texts: Sequence[PendingText[RowT]]) -> None:
         """A caller of `texts` waits no more: what nobody waits for is not computed."""
         for text in texts:
+            self._memory.release(text.tokens)
             if not text.started and not text.has_callers:
                 self.forget(text)
 

@@ -38,7 +38,7 @@ from tests.conftest import SENTENCES, only_fp32, tiny_checkpoint
 
 UNEXAMPLED = ("/v1/bulk", "/v1/feedback", "/v2/repository/index")
 ENCSERVE = [sys.executable, "-m", "service.cli"]
-READY = re.compile(r"encserve is ready on (http://\S+); try: (curl .*)")
+READY = re.compile(r"encserve is ready on (https?://\S+); try: (curl .*)")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The main job: `encserve bootstrap` on an empty store, then real text through the real server."""
 
 import base64
+import os
 import re
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from service.offline.corpus import load_sentiment_corpus
 from service.store.repository import ModelRepository
 from service.store.verification import verify
 from tests.integration.conftest import LiveServer, documented_examples, live_server
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def bootstrap(store: Path) -> str:
@@ -151,3 +154,59 @@ def test_documented_answers_are_what_the_default_models_say(server: LiveServer) 
         else:
             assert found == pytest.approx(expected, abs=0.12), path
         assert labels(answer) == labels(documented), path
+
+
+def example(server: LiveServer, name: str, *arguments: str) -> str:
+    """What a program of examples/ prints, asked of the default models."""
+    ran = subprocess.run(
+        [sys.executable, str(EXAMPLES / name), *arguments],
+        env={**os.environ, "ENCSERVE_URL": server.url},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
+def test_example_of_search_finds_what_is_meant_in_other_words(server: LiveServer) -> None:
+    found = example(server, "semantic_search.py", "I forgot my login")
+    assert found.count("\n") == 6
+    assert "How do I change my password?" in found
+    assert "Do you ship abroad?" not in found
+
+
+def test_example_of_answers_names_the_sentence_or_says_that_there_is_none(
+    server: LiveServer,
+) -> None:
+    answer = example(server, "question_answering.py", "can I cut pvc?")
+    assert answer == "PVC is forbidden, as its fumes are poisonous.\n"
+    answer = example(server, "question_answering.py", "what is the capital of France?")
+    assert answer == "The handbook does not say.\n"
+
+
+def test_example_of_routing_sends_angry_customers_to_a_person(server: LiveServer) -> None:
+    desks = [line.split()[0] for line in example(server, "dialogue_routing.py").splitlines()]
+    assert desks[:2] == ["technical", "technical"]
+    assert desks[-1] == "person"
+
+
+def test_example_of_duplicates_joins_what_says_the_same(server: LiveServer) -> None:
+    found = example(server, "near_duplicates.py")
+    groups = [re.findall(r"^  (\d+):", group, re.MULTILINE) for group in found.split("group")[1:]]
+    assert groups == [["1", "2", "5"], ["3", "6"], ["4", "8"]]
+
+
+def test_example_of_a_dashboard_shows_a_bar_a_group_and_escapes_texts(
+    server: LiveServer, tmp_path: Path
+) -> None:
+    reviews = (EXAMPLES / "reviews.csv").read_text()
+    source, page = tmp_path / "reviews.csv", tmp_path / "page.html"
+    source.write_text(reviews + "2026-09,station,<script>awful</script> dreadful and awful\n")
+    said = example(server, "sentiment_dashboard.py", str(source), str(page))
+    shown = page.read_text()
+    assert f"{len(reviews.splitlines())} texts" in said
+    assert shown.count("<svg") == 4 + 2
+    assert "<script" not in shown
+    assert said.partition(", ")[2].partition(":")[0] in shown

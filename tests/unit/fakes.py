@@ -1,6 +1,7 @@
 """A fake encoder that counts what it is asked, and a batcher around it."""
 
 import asyncio
+import math
 import threading
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
@@ -62,6 +63,7 @@ def with_batcher(
     workers: int = 2,
     max_batch_tokens: int = 8,
     max_queue_tokens: int = 1000,
+    max_queue_bytes: float = math.inf,
     cache: Cache[Row] | None = None,
     registry: CollectorRegistry | None = None,
     wide: WideRun[Row] | None = None,
@@ -79,6 +81,7 @@ def with_batcher(
             model="fake",
             max_batch_tokens=max_batch_tokens,
             max_queue_tokens=max_queue_tokens,
+            max_queue_bytes=max_queue_bytes,
         )
         batcher.start()
         try:

@@ -1,0 +1,265 @@
+"""What a text costs: of the processor, by where it is spent; measured, for sheets and simulations.
+
+    python -m benchmarks.costs [--model embedding] [--seconds 2] [--out costs.json]
+
+Time of threads, not of clocks: neighbours on the machine make it dearer, but do not count as ours.
+A model run is measured in process, all cores at it; the event loop (HTTP, JSON, tokens, answers) by
+the kernel's account of the server's main thread.
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from itertools import cycle
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+from scipy.optimize import nnls
+
+from benchmarks.common import STORE, load_encoder, machine
+from benchmarks.figures import print_table
+from benchmarks.generator import Drive, Stream, load_generator
+from benchmarks.processes import Server, encserve
+from benchmarks.traffic import Request, Traffic, distinct_texts, short_texts
+from service.runtime.cpus import available_cpus
+from service.runtime.session import open_session
+from service.store.repository import ModelRepository
+
+BUDGETS = (16, 32, 64, 128)
+LONG_TOKENS = 256
+ALONE_LENGTHS = (8, 16, 32, 64, 128, 256)
+Batch = list[Sequence[int]]
+Run = Callable[[Batch], object]
+
+
+@dataclass(frozen=True)
+class RunCost:
+    """Seconds of a run: of a run itself, a text, a token, and a pair of tokens that look at each
+    other."""
+
+    run_s: float
+    text_s: float
+    token_s: float
+    pair_s: float
+
+    def of(self, lengths: Sequence[int]) -> float:
+        pairs = sum(length * length for length in lengths)
+        fixed = self.run_s + self.text_s * len(lengths)
+        return fixed + self.token_s * sum(lengths) + self.pair_s * pairs
+
+
+@dataclass(frozen=True)
+class LoopCost:
+    """Seconds of the event loop."""
+
+    request_s: float
+    text_s: float
+    token_s: float
+
+    def of(self, lengths: Sequence[int]) -> float:
+        return self.request_s + self.text_s * len(lengths) + self.token_s * sum(lengths)
+
+
+@dataclass(frozen=True)
+class Costs:
+    """narrow: one core of a run while the others run too; wide: the clock, one run on all cores."""
+
+    cores: int
+    narrow: RunCost
+    wide: RunCost
+    loop: LoopCost
+    client_request_s: float
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--texts", type=Path)
+    parser.add_argument("--model", default="embedding")
+    parser.add_argument("--seconds", type=float, default=2)
+    parser.add_argument("--store", type=Path, default=STORE)
+    parser.add_argument("--out", type=Path, help="file for the costs, as JSON")
+    options = parser.parse_args()
+    loads = loads_of(options.store, options.model, options.texts)
+    with load_generator() as drive, encserve(options.store, options.model) as server:
+        costs = measure(options.store, options.model, loads, drive, server, options.seconds)
+    print(f"{machine()}\n")
+    report(costs, loads)
+    if options.out:
+        options.out.write_bytes(orjson.dumps(asdict(costs), option=orjson.OPT_INDENT_2))
+
+
+def read_costs(path: Path) -> Costs:
+    found = orjson.loads(path.read_bytes())
+    return Costs(
+        found["cores"],
+        RunCost(**found["narrow"]),
+        RunCost(**found["wide"]),
+        LoopCost(**found["loop"]),
+        found["client_request_s"],
+    )
+
+
+def loads_of(store: Path, model: str, file: Path | None) -> dict[str, list[Request]]:
+    """The kinds of traffic of the sheet, and mixed texts in large requests."""
+    traffic = Traffic(store, model)
+    texts = distinct_texts(file)
+    return {
+        "short": traffic.requests(short_texts(texts)),
+        "mixed": traffic.requests(texts),
+        "long": traffic.requests(traffic.texts_of(LONG_TOKENS, texts, 256)),
+        "mixed, 32 a request": traffic.requests(texts, 32),
+    }
+
+
+def measure(
+    store: Path,
+    model: str,
+    loads: dict[str, list[Request]],
+    drive: Drive,
+    server: Server,
+    seconds: float,
+) -> Costs:
+    """All costs; the server is to have `model` and no cache."""
+    traffic = Traffic(store, model)
+    encoder, tokenizer, _ = load_encoder(store, model)
+    mixed = [one.texts[0] for one in loads["mixed"]][:1024]
+    ids: Batch = [text.token_ids for text in tokenizer.encode(mixed)]
+    alone = [ids_of_length(ids, length) for length in ALONE_LENGTHS]
+    batches = [list(_within(ids, budget)) for budget in BUDGETS] + [[[one] for one in alone]]
+    narrow = _fit_runs(*side_by_side(encoder, batches, seconds))
+    published = ModelRepository(store).resolve(model)
+    session = open_session(
+        published.file(traffic.manifest.file_of(traffic.manifest.default_variant)),
+        threads=available_cpus(),
+    )
+    wide_encoder = type(encoder)(session, traffic.manifest.output, traffic.manifest.width)
+    wide = _fit_runs(*one_by_one(wide_encoder, [[one] for one in alone], seconds))
+    loop, client_request_s = loop_cost(loads, drive, server, seconds)
+    return Costs(available_cpus(), narrow, wide, loop, client_request_s)
+
+
+def ids_of_length(ids: Batch, length: int) -> list[int]:
+    """Real ids, cut or laid end to end; whether they make sense costs nothing."""
+    endless = cycle(token for text in ids for token in text)
+    return [next(endless) for _ in range(length)]
+
+
+def side_by_side(
+    run: Run, batches: Sequence[Sequence[Batch]], seconds: float
+) -> tuple[list[Batch], list[float]]:
+    """Runs on every core at once: each batch, and the processor time of its thread."""
+
+    def work(number: int) -> list[tuple[Batch, float]]:
+        found = []
+        kinds = [cycle(kind[number::2] or kind) for kind in batches]
+        stop_s = time.perf_counter() + seconds
+        while time.perf_counter() < stop_s:
+            for kind in kinds:
+                batch = next(kind)
+                since_s = time.thread_time()
+                run(batch)
+                found.append((batch, time.thread_time() - since_s))
+        return found
+
+    cores = available_cpus()
+    with ThreadPoolExecutor(cores) as threads:
+        found = [pair for pairs in threads.map(work, range(cores)) for pair in pairs]
+    return [batch for batch, _ in found], [took_s for _, took_s in found]
+
+
+def one_by_one(
+    run: Run, batches: Sequence[Batch], seconds: float
+) -> tuple[list[Batch], list[float]]:
+    """One run at a time: each batch, and the least time that it took by the clock."""
+    rounds: list[list[float]] = [[] for _ in batches]
+    stop_s = time.perf_counter() + seconds / 2
+    while time.perf_counter() < stop_s:
+        for batch, times in zip(batches, rounds, strict=True):
+            since_s = time.perf_counter()
+            run(batch)
+            times.append(time.perf_counter() - since_s)
+    return list(batches), [median(times) for times in rounds]
+
+
+def loop_cost(
+    loads: dict[str, list[Request]], drive: Drive, server: Server, seconds: float
+) -> tuple[LoopCost, float]:
+    """Of the event loop, from loads of different shape; and of the load generator, a request."""
+    rows, spent, client = [], [], []
+    for requests in loads.values():
+        before_s = server.usage.main_thread_s()
+        (sent,) = drive(server.url, [Stream(requests, clients=8)], seconds)
+        count = len(sent.latencies_s)
+        rows.append([1.0, sent.texts / count, sent.tokens / count])
+        spent.append((server.usage.main_thread_s() - before_s) / count)
+        if len(requests[0].texts) == 1:
+            client.append(sent.client_cpu_s / count)
+    return LoopCost(*_non_negative(np.array(rows), np.array(spent))), median(client)
+
+
+def _within(ids: Batch, budget: int) -> Iterator[Batch]:
+    """Batches as the server makes them: in order, of so many tokens or one longer text."""
+    batch: Batch = []
+    for text in ids:
+        if batch and sum(map(len, batch)) + len(text) > budget:
+            yield batch
+            batch = []
+        batch.append(text)
+
+
+def _fit_runs(batches: list[Batch], took_s: list[float]) -> RunCost:
+    rows = [
+        [1, len(batch), sum(map(len, batch)), sum(len(text) ** 2 for text in batch)]
+        for batch in batches
+    ]
+    return RunCost(*_non_negative(np.array(rows, float), np.array(took_s)))
+
+
+def _non_negative(rows: npt.NDArray[np.float64], values: npt.NDArray[np.float64]) -> list[float]:
+    """Least squares of the relative errors: short runs count as much as long ones."""
+    found, _ = nnls(rows / values[:, None], np.ones_like(values))
+    return [float(one) for one in found]
+
+
+def per_million(costs: Costs, requests: Sequence[Request], max_batch_tokens: int) -> list[float]:
+    """Core seconds of a million texts: in runs, in the event loop."""
+    texts = sum(len(one.texts) for one in requests)
+    tokens = sum(one.tokens for one in requests)
+    mean = tokens / texts
+    a_run = max(1, round(max_batch_tokens / mean))
+    runs_s = costs.narrow.of([round(mean)] * a_run) / a_run
+    loop_s = sum(costs.loop.of([round(mean)] * len(one.texts)) for one in requests) / texts
+    return [1e6 * runs_s, 1e6 * loop_s]
+
+
+def report(costs: Costs, loads: dict[str, list[Request]]) -> None:
+    rows = []
+    for name, requests in loads.items():
+        runs_s, loop_s = per_million(costs, requests, 128)
+        tokens = sum(one.tokens for one in requests) / sum(len(one.texts) for one in requests)
+        share = loop_s / (runs_s + loop_s)
+        rows.append(
+            [
+                *(name, f"{tokens:.0f}", f"{runs_s:.0f}", f"{loop_s:.0f}"),
+                *(f"{(runs_s + loop_s) / 3600:.2f}", f"{share:.0%}"),
+            ]
+        )
+    head = ["texts", "tokens a text", "runs, core s", "event loop, core s"]
+    print_table([*head, "core hours a million", "of it event loop"], rows)
+    micro = [
+        [name, *(f"{1e6 * value:.3f}" for value in asdict(cost).values())]
+        for name, cost in (("a run on one core", costs.narrow), ("a run on all", costs.wide))
+    ]
+    print_table(["µs", "fixed", "a text", "a token", "a pair of tokens"], micro)
+    loop = [f"{1e6 * value:.2f}" for value in asdict(costs.loop).values()]
+    print_table(["µs", "a request", "a text", "a token"], [["event loop", *loop]])
+    print(f"load generator: {1e6 * costs.client_request_s:.0f} µs a request")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,288 @@
+"""One replica in simulated time: its event loop, its queue (the real one), its workers.
+
+Decisions are the server's own (`TokenQueue`); only what takes time is replaced by `Costs`. The
+event loop wakes from a sleep and so is let in at once: where all cores are busy, a run that is
+under way ends so much later. The load generator, where it shares the machine, and the express
+thread do the same.
+"""
+
+import math
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import simpy
+
+from benchmarks.costs import Costs
+from service.batching.queue import Priority, TokenQueue
+
+# How much of the event loop's work for a request comes before the queue: parsing and tokenizing.
+BEFORE_QUEUE = 0.6
+# What loading.py makes of int8; below that a run on all cores is not worth it.
+LEAST_WIDE_TOKENS = 64
+MAX_BATCH_TOKENS = 128
+MAX_QUEUE_TOKENS = 131_072
+
+
+@dataclass(slots=True)
+class Asked:
+    """A request under way. lengths: tokens of its texts; left: texts without an answer."""
+
+    lengths: Sequence[int]
+    since_s: float
+    done: Callable[["Asked"], None]
+    left: int = 0
+    refused: bool = False
+    queued_at_s: float = 0.0
+
+
+@dataclass(slots=True)
+class _Text:
+    """What `TokenQueue` asks of a text."""
+
+    tokens: int
+    of: Asked
+    wanted: bool = True
+    deadline_s: float = math.inf
+
+
+@dataclass(slots=True)
+class _Run:
+    batch: list[_Text]
+    wide: bool
+    express: bool
+    owed_s: float = 0.0
+
+    @property
+    def long(self) -> bool:
+        return sum(text.tokens for text in self.batch) > MAX_BATCH_TOKENS
+
+
+@dataclass
+class Seen:
+    """What a scraper of the replica's metrics would know."""
+
+    waits_s: list[tuple[float, float]] = field(default_factory=list)
+    busy_s: float = 0.0
+    cpu_s: float = 0.0
+
+
+class Thread:
+    """Work done piece by piece, each let in at once when its turn comes."""
+
+    def __init__(self, env: simpy.Environment, slowed: Callable[[float], None]) -> None:
+        self._env = env
+        self._slowed = slowed
+        self._waiting: deque[tuple[float, Callable[[], None]]] = deque()
+        self._busy = False
+        self._until_s = 0.0
+
+    def do(self, takes_s: float, then: Callable[[], None]) -> None:
+        self._waiting.append((takes_s, then))
+        if not self._busy:
+            self._begin()
+
+    @property
+    def left_s(self) -> float:
+        """Of the piece under way."""
+        return max(0.0, self._until_s - self._env.now)
+
+    def _begin(self) -> None:
+        self._busy = True
+        takes_s, then = self._waiting.popleft()
+        self._until_s = self._env.now + takes_s
+        self._slowed(takes_s)
+        _after(self._env, takes_s, lambda: self._end(then))
+
+    def _end(self, then: Callable[[], None]) -> None:
+        then()
+        if self._waiting:
+            self._begin()
+        else:
+            self._busy = False
+
+
+class Replica:
+    """A server of `costs.cores` cores. `waits`: keep how long each text waited."""
+
+    def __init__(
+        self,
+        env: simpy.Environment,
+        costs: Costs,
+        *,
+        seed: int = 0,
+        wide: bool = True,
+        waits: bool = False,
+    ) -> None:
+        self._env = env
+        self._costs = costs
+        self._wide = wide and costs.cores > 1
+        self._waits = waits
+        self._rng = random.Random(seed)
+        self._queue: TokenQueue[_Text] = TokenQueue(MAX_BATCH_TOKENS)
+        self._queued_tokens = 0
+        self._runs: list[_Run] = []
+        self.loop = Thread(env, self.slow)
+        # Whoever else is on the machine and would be let in at once.
+        self.threads = [self.loop]
+        self.seen = Seen()
+        self.outstanding = 0
+
+    def ask(self, lengths: Sequence[int], done: Callable[[Asked], None]) -> None:
+        """`done` is called when the answer leaves, or at once where the queue is full."""
+        asked = Asked(lengths, self._env.now, done, len(lengths))
+        self.outstanding += 1
+        cost_s = self._costs.loop.of(lengths)
+        self.loop.do(BEFORE_QUEUE * cost_s, lambda: self._admit(asked, cost_s))
+
+    def slow(self, by_s: float) -> None:
+        """Another thread of the machine needs a core: a run gives way if there is no free one."""
+        self.seen.cpu_s += by_s
+        if self._full:
+            self._rng.choice(self._runs).owed_s += by_s
+
+    @property
+    def _full(self) -> bool:
+        cores = sum(self._costs.cores if run.wide else 1 for run in self._runs)
+        return cores >= self._costs.cores
+
+    def _admit(self, asked: Asked, cost_s: float) -> None:
+        tokens = sum(asked.lengths)
+        if self._queued_tokens + tokens > MAX_QUEUE_TOKENS:
+            asked.refused = True
+            self._leave(asked)
+            return
+        asked.queued_at_s = self._env.now
+        self._queued_tokens += tokens
+        self._queue.put([_Text(length, asked) for length in asked.lengths], Priority.INTERACTIVE)
+        self._take()
+
+    def _take(self) -> None:
+        """Every free worker takes what waits; the express, where all are at long texts."""
+        cores = self._costs.cores
+        while sum(not run.express for run in self._runs) < cores and self._start(express=False):
+            pass
+        if len(self._runs) == cores and all(run.long for run in self._runs):
+            self._start(express=True)
+
+    def _start(self, *, express: bool) -> bool:
+        batch = self._queue.take(self._env.now, express=express).batch
+        if not batch:
+            return False
+        lengths = [text.tokens for text in batch]
+        self._queued_tokens -= sum(lengths)
+        for text in batch:
+            text.wanted = False
+            if self._waits:
+                self.seen.waits_s.append((self._env.now, self._env.now - text.of.queued_at_s))
+        alone = not self._runs and not self._queued_tokens
+        wide = self._wide and alone and sum(lengths) >= LEAST_WIDE_TOKENS
+        takes_s = (self._costs.wide if wide else self._costs.narrow).of(lengths)
+        self.seen.busy_s += takes_s
+        if express:
+            self.slow(takes_s)
+        else:
+            self.seen.cpu_s += takes_s * (self._costs.cores if wide else 1)
+        run = _Run(batch, wide, express)
+        self._runs.append(run)
+        if self._full:
+            run.owed_s = sum(thread.left_s for thread in self.threads)
+        _after(self._env, takes_s, lambda: self._end(run))
+        return True
+
+    def _end(self, run: _Run) -> None:
+        if run.owed_s:
+            owed_s, run.owed_s = run.owed_s, 0.0
+            _after(self._env, owed_s, lambda: self._end(run))
+            return
+        self._runs.remove(run)
+        for text in run.batch:
+            asked = text.of
+            asked.left -= 1
+            if not asked.left:
+                after_s = (1 - BEFORE_QUEUE) * self._costs.loop.of(asked.lengths)
+                self.loop.do(after_s, partial(self._leave, asked))
+        self._take()
+
+    def _leave(self, asked: Asked) -> None:
+        self.outstanding -= 1
+        asked.done(asked)
+
+
+@dataclass
+class Drive:
+    """A load on one replica from a generator on the same machine, and what it saw."""
+
+    latencies_s: list[float] = field(default_factory=list)
+    texts: int = 0
+    refused: int = 0
+    took_s: float = 0.0
+
+
+def drive(
+    costs: Costs,
+    requests: Sequence[Sequence[int]],
+    seconds: float,
+    *,
+    clients: int = 1,
+    rate: float | None = None,
+    seed: int = 0,
+    wide: bool = True,
+) -> Drive:
+    """As `benchmarks.generator.drive` does: a closed loop of `clients`, or an open one of `rate`.
+
+    Args:
+        requests: the lengths of each request's texts; after the last comes the first again.
+    """
+    env = simpy.Environment()
+    replica = Replica(env, costs, seed=seed, wide=wide)
+    generator = Thread(env, replica.slow)
+    replica.threads.append(generator)
+    rng = random.Random(seed)
+    found, turn = Drive(), 0
+
+    def send(then: Callable[[], None]) -> None:
+        nonlocal turn
+        lengths = requests[turn % len(requests)]
+        turn += 1
+        due_s = env.now
+        half_s = costs.client_request_s / 2
+
+        def received(asked: Asked) -> None:
+            if asked.refused:
+                found.refused += 1
+            else:
+                found.latencies_s.append(env.now - due_s)
+                found.texts += len(lengths)
+            found.took_s = env.now
+            then()
+
+        def answered(asked: Asked) -> None:
+            generator.do(half_s, lambda: received(asked))
+
+        generator.do(half_s, lambda: replica.ask(lengths, answered))
+
+    def client() -> None:
+        if env.now < seconds:
+            send(client)
+
+    def arrive() -> None:
+        if env.now < seconds:
+            send(lambda: None)
+            _after(env, rng.expovariate(rate or 1.0), arrive)
+
+    if rate is None:
+        for _ in range(clients):
+            client()
+    else:
+        _after(env, rng.expovariate(rate), arrive)
+    env.run()
+    return found
+
+
+def _after(env: simpy.Environment, delay_s: float, then: Callable[[], None]) -> None:
+    event: Any = env.timeout(delay_s)
+    event.callbacks.append(lambda _: then())

@@ -1,0 +1,50 @@
+"""The simulated replica does what arithmetic says, where arithmetic can say it."""
+
+import pytest
+
+from benchmarks.costs import Costs, LoopCost, RunCost
+from benchmarks.simulated import MAX_BATCH_TOKENS, MAX_QUEUE_TOKENS, drive
+
+RUN = RunCost(run_s=0.001, text_s=0.0, token_s=0.0001, pair_s=0.0)
+FREE_LOOP = LoopCost(0.0, 0.0, 0.0)
+
+
+def costs(cores: int = 1, loop: LoopCost = FREE_LOOP, client_s: float = 0.0) -> Costs:
+    return Costs(cores, RUN, RUN, loop, client_s)
+
+
+def test_alone_a_request_takes_what_its_parts_take() -> None:
+    loop = LoopCost(request_s=0.002, text_s=0.0, token_s=0.0)
+    seen = drive(costs(loop=loop, client_s=0.001), [[50]], 1.0)
+    assert seen.latencies_s == pytest.approx([0.002 + 0.006 + 0.001] * len(seen.latencies_s))
+
+
+def test_saturated_workers_make_full_batches() -> None:
+    # Two texts of 64 tokens fill a batch.
+    seen = drive(costs(cores=2), [[MAX_BATCH_TOKENS // 2]], 20.0, clients=64)
+    assert seen.texts / seen.took_s == pytest.approx(2 * 2 / RUN.of([64, 64]), rel=0.02)
+
+
+def test_the_event_loop_takes_its_time_from_the_runs() -> None:
+    loop = LoopCost(request_s=RUN.of([128]), text_s=0.0, token_s=0.0)
+    free = drive(costs(), [[128]], 20.0, clients=8)
+    busy = drive(costs(loop=loop), [[128]], 20.0, clients=8)
+    assert busy.texts / busy.took_s == pytest.approx(free.texts / free.took_s / 2, rel=0.1)
+
+
+def test_open_load_within_capacity_is_all_answered() -> None:
+    seen = drive(costs(cores=2), [[10], [60], [300]], 60.0, rate=30)
+    assert len(seen.latencies_s) == pytest.approx(30 * 60, rel=0.1)
+    assert not seen.refused
+
+
+def test_open_load_beyond_capacity_is_refused_by_the_queue() -> None:
+    seen = drive(costs(), [[1024]], 60.0, rate=40)
+    assert seen.refused
+    longest_s = MAX_QUEUE_TOKENS / 1024 * RUN.of([1024])
+    assert max(seen.latencies_s) == pytest.approx(longest_s, rel=0.05)
+
+
+def test_same_seed_gives_the_same_day() -> None:
+    first, again = (drive(costs(2), [[10], [90]], 5.0, rate=100, seed=3) for _ in range(2))
+    assert first.latencies_s == again.latencies_s

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from monitoring.prometheus import Prometheus
-from monitoring.traffic import EMBEDDINGS, Sent
+from monitoring.traffic import Sent
 
 # Whoever waits for the server, and Prometheus itself, ask these.
 NOT_SENT = 'endpoint!~"/livez|/readyz|/metrics"'
@@ -39,8 +39,8 @@ def _expected(sent: Sent, shadow: str) -> Iterator[tuple[str, float]]:
         yield f'encserve_requests_total{{{labels}, outcome="ok"}}', count
         yield f"encserve_request_duration_seconds_count{{{labels}}}", count
     yield 'encserve_slo_requests_total{fault="none"}', sum(sent.answered.values())
-    refused = sent.requests[EMBEDDINGS, "overloaded"]
-    full = f'model="embedding", version!="{shadow}", reason="overloaded"'
+    refused = sum(count for (_, outcome), count in sent.requests.items() if outcome == "overloaded")
+    full = f'version!="{shadow}", reason="overloaded"'
     yield f"encserve_rejected_requests_total{{{full}}}", refused
     for (model, version), count in sorted(sent.texts.items()):
         yield f'encserve_texts_total{{model="{model}", version="{version}"}}', count

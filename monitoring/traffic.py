@@ -41,7 +41,10 @@ class Sent:
     def note(self, endpoint: str, texts: int, answer: httpx2.Response) -> None:
         """One request is over; `endpoint` as the route is declared."""
         if not answer.is_success:
-            self.requests[endpoint, answer.json()["error"]["code"]] += 1
+            # The dialects write errors in their own ways, but a full queue is 429 in all of them.
+            full = answer.status_code == 429
+            code = "overloaded" if full else answer.json()["error"]["code"]
+            self.requests[endpoint, code] += 1
             return
         self.requests[endpoint, "ok"] += 1
         model = answer.headers.get("x-model")

@@ -140,7 +140,8 @@ SATURATION = (
     ),
     Panel(
         "Workers busy",
-        "Share of the workers' time in model runs over five minutes, and at this moment.",
+        "Share of the workers' time in model runs over five minutes, and at this moment; more than "
+        "all while a short text overtakes long ones on a thread of its own.",
         "percentunit",
         (
             Query(f"encserve:workers_busy:ratio_rate5m{{{INSTANCE}}}", "{{instance}} 5 min"),

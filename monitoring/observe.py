@@ -23,7 +23,7 @@ from monitoring.counted import Count, counts
 from monitoring.grafana import FOLDER
 from monitoring.picture import draw
 from monitoring.prometheus import CONFIGURATION, Prometheus
-from monitoring.scene import ADMIN_KEY, Scene, play, watched_server
+from monitoring.scene import ADMIN_KEY, CALLERS, Scene, play, watched_server
 from monitoring.seen import Seen, look
 from monitoring.traffic import Callers, Sent
 
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 async def traffic(scene: Scene) -> Sent:
-    callers = Callers(scene.url, mixed_texts(None), ADMIN_KEY)
+    callers = Callers(scene.url, mixed_texts(None), CALLERS, ADMIN_KEY)
     try:
         await play(scene, callers, WAVES, CROWD)
         for _ in range(CROWDS - 1):

@@ -57,6 +57,10 @@ metrics-page: $(VENV)/dev.stamp  ## write docs/metrics.md from service/metrics.p
 dashboards: $(VENV)/dev.stamp  ## write Grafana's dashboards from monitoring/boards/
 	@$(BIN)/python -m monitoring.grafana
 
+observe: $(VENV)/dev.stamp  ## server, Prometheus and a load: what every panel and alert sees; pictures
+	@mkdir -p docs/images
+	@$(BIN)/python -m monitoring.observe --pictures docs/images
+
 examples: $(VENV)/dev.stamp  ## ask the models of the store the examples of /docs, and keep their answers
 	@$(BIN)/python -m benchmarks.examples
 

@@ -1,6 +1,6 @@
 """A day's traffic on replicas of one core behind the autoscaler of deploy/kubernetes.
 
-    python -m benchmarks.day --costs costs.json [--hours 24] [--peak 100] [--low 12] [--tokens 256]
+    python -m benchmarks.day --sheet sheet.json [--hours 24] [--peak 100] [--low 12] [--tokens 256]
 
 The rate follows the hours of the day between `low` and `peak` requests a second, doubles for ten
 minutes in the afternoon, and every request is one text. Three autoscalers see the same day: the one
@@ -15,9 +15,9 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.common import percentile
-from benchmarks.costs import Costs, read_costs
 from benchmarks.figures import print_table
 from benchmarks.scaled import CPU, WAIT, Day, Policy, policy_of, simulate_day
+from benchmarks.sheet import Costs, read_sheet
 
 HOUR_S = 3600.0
 BURST_AT_S = 15 * HOUR_S
@@ -27,7 +27,7 @@ LATE_S = 0.25
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--costs", type=Path, required=True)
+    parser.add_argument("--sheet", type=Path, required=True)
     parser.add_argument("--hours", type=float, default=24)
     parser.add_argument("--peak", type=float, default=100)
     parser.add_argument("--low", type=float, default=12)
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="one of the policies, by its name")
     options = parser.parse_args()
     # A replica of one core: nothing runs wide.
-    costs = replace(read_costs(options.costs), cores=1)
+    costs = replace(read_sheet(options.sheet).costs, cores=1)
     rate = partial(rate_at, low=options.low, peak=options.peak)
     rows = []
     for name, policy in policies(costs, options.tokens, options.peak).items():

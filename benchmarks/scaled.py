@@ -18,7 +18,7 @@ import simpy
 import yaml
 
 from benchmarks.common import percentile
-from benchmarks.costs import Costs
+from benchmarks.sheet import Costs
 from benchmarks.simulated import Asked, Replica, Seen, after
 
 BASE = Path(__file__).parents[1] / "deploy" / "kubernetes" / "base" / "autoscaler.yaml"

@@ -16,14 +16,13 @@ from typing import Any
 
 import simpy
 
-from benchmarks.costs import Costs
+from benchmarks.sheet import MAX_BATCH_TOKENS, Costs
 from service.batching.queue import Priority, TokenQueue
 
 # How much of the event loop's work for a request comes before the queue: parsing and tokenizing.
 BEFORE_QUEUE = 0.6
 # What loading.py makes of int8; below that a run on all cores is not worth it.
 LEAST_WIDE_TOKENS = 64
-MAX_BATCH_TOKENS = 128
 MAX_QUEUE_TOKENS = 131_072
 
 

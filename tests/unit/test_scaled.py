@@ -4,9 +4,9 @@ import random
 
 import pytest
 
-from benchmarks.costs import Costs, LoopCost, RunCost
 from benchmarks.day import rate_at
 from benchmarks.scaled import BUSY, CPU, WAIT, Autoscaler, Policy, policy_of, simulate_day, wanted
+from benchmarks.sheet import Costs, LoopCost, RunCost
 
 OWN = policy_of()
 QUIET = {WAIT: 0.0, BUSY: 0.0, CPU: 0.0}

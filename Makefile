@@ -109,6 +109,21 @@ bench-memory: $(VENV)/dev.stamp  ## what onnxruntime's arena keeps after short a
 bench-dialects: $(VENV)/dev.stamp  ## what each dialect adds to the engine's time
 	@$(BIN)/python -m benchmarks.dialects
 
+bench-replicas: $(VENV)/dev.stamp  ## one and two replicas alone and behind HAProxy and nginx (haproxy, nginx-light)
+	@$(BIN)/python -m benchmarks.replicas
+
+bench-costs: $(VENV)/dev.stamp  ## what a text costs by where it is spent, into sheet.json (haproxy)
+	@$(BIN)/python -m benchmarks.costs --out sheet.json
+
+bench-simulation: $(VENV)/dev.stamp  ## the simulated replica beside the real server
+	@$(BIN)/python -m benchmarks.simulation
+
+bench-day: $(VENV)/dev.stamp  ## a day's traffic under three autoscalers, simulated from sheet.json
+	@$(BIN)/python -m benchmarks.day --sheet sheet.json
+
+capacity: $(VENV)/dev.stamp  ## from texts a second to cores, memory, replicas, by sheet.json
+	@$(BIN)/python -m benchmarks.capacity --sheet sheet.json
+
 clean:  ## remove the virtual environment and caches; published models stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 

@@ -47,6 +47,10 @@ fuzz: $(VENV)/dev.stamp  ## thousands of generated requests to every route
 chaos: $(VENV)/dev.stamp  ## 500 killed publishers, 200 swaps under load
 	@PUBLISHER_KILLS=500 SWAPS=200 $(BIN)/python -m pytest tests/unit/test_store_kills.py tests/integration/test_live.py
 
+bulk-ray-test: $(VENV)/dev.stamp  ## encserve bulk on a Ray cluster of three nodes that loses one: the same bytes
+	@$(PIP) install -c constraints.txt -e '.[ray]'
+	@CHAOS=full $(BIN)/python -m pytest tests/chaos/test_bulk_ray.py
+
 openapi: $(VENV)/dev.stamp  ## write docs/openapi.json from the routes
 	@$(BIN)/encserve openapi > docs/openapi.json
 

@@ -48,6 +48,10 @@ chaos: $(VENV)/dev.stamp  ## all trials of docs/reliability.md in full, half an 
 	@CHAOS=full PUBLISHER_KILLS=500 SWAPS=200 $(BIN)/python -m pytest -s --ignore=tests/chaos/test_two_nodes.py \
 		tests/chaos tests/unit/test_store_kills.py tests/integration/test_live.py
 
+bulk-ray-test: $(VENV)/dev.stamp  ## encserve bulk on a Ray cluster of three nodes that loses one: the same bytes
+	@$(PIP) install -c constraints.txt -e '.[ray]'
+	@CHAOS=full $(BIN)/python -m pytest tests/chaos/test_bulk_ray.py
+
 openapi: $(VENV)/dev.stamp  ## write docs/openapi.json from the routes
 	@$(BIN)/encserve openapi > docs/openapi.json
 

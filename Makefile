@@ -4,6 +4,11 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
+# Tools that look at what is installed, apart from it.
+SUPPLY := .supply
+COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(SUPPLY)/tools/bin/pip-compile --quiet --generate-hashes \
+	--strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options \
+	-c constraints.txt
 # Test files that run side by side; a file's own tests run in their order.
 TEST_WORKERS ?= 2
 
@@ -37,9 +42,27 @@ format: $(VENV)/dev.stamp  ## let ruff mend what it can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-lock: $(VENV)/dev.stamp  ## write constraints.txt from what is installed
+lock: $(VENV)/dev.stamp $(SUPPLY)/tools.stamp  ## constraints.txt from what is installed, requirements/ with hashes from it
 	@$(BIN)/pip --disable-pip-version-check freeze --exclude-editable \
 		| sed -E 's/\+cpu$$//' | grep -vE ' @ |^-e ' > constraints.txt
+	@$(COMPILE) --allow-unsafe --output-file requirements/server.txt pyproject.toml
+	@$(COMPILE) --unsafe-package torch --extra offline --output-file requirements/offline.txt pyproject.toml
+
+audit: $(SUPPLY)/tools.stamp  ## known vulnerabilities of what is locked; fails where they cannot be looked up
+	@$(SUPPLY)/tools/bin/pip-audit --strict --disable-pip --require-hashes --progress-spinner off \
+		-r requirements/server.txt -r requirements/offline.txt \
+		|| { echo "audit: FAILED. Above are known vulnerabilities, or the packages that the advisory service" \
+		"does not know from here: those were not checked, and nothing is said of them." >&2; exit 1; }
+
+sbom: $(SUPPLY)/server.stamp  ## docs/sbom.json: what the server is made of, CycloneDX
+	@$(SUPPLY)/tools/bin/cyclonedx-py environment $(SUPPLY)/server/bin/python --pyproject pyproject.toml \
+		--output-reproducible --output-format JSON --output-file docs/sbom.json
+
+licenses: $(VENV)/dev.stamp $(SUPPLY)/tools.stamp  ## docs/licenses.md: those of all that is locked
+	@$(BIN)/python requirements/licenses.py $(SUPPLY)/tools/bin/pip-licenses $(BIN)/python > docs/licenses.md
+
+hadolint: $(SUPPLY)/tools.stamp  ## the Dockerfile's faults
+	@$(SUPPLY)/tools/bin/hadolint docker/Dockerfile
 
 fuzz: $(VENV)/dev.stamp  ## thousands of generated requests to every route
 	@FUZZ_EXAMPLES=2000 $(BIN)/python -m pytest tests/integration/test_schema.py
@@ -129,7 +152,7 @@ capacity: $(VENV)/dev.stamp  ## from texts a second to cores, memory, replicas, 
 	@$(BIN)/python -m benchmarks.capacity --sheet sheet.json
 
 clean:  ## remove the virtual environment and caches; published models stay
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(SUPPLY) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 $(VENV)/bin/python:
 	@$(PYTHON) -m venv $(VENV)
@@ -143,3 +166,14 @@ $(VENV)/dev.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "installing into $(VENV) …"
 	@$(PIP) install -c constraints.txt -e '.[dev]'
 	@touch $@ $(VENV)/offline.stamp
+
+$(SUPPLY)/tools.stamp: requirements/tools.txt
+	@$(PYTHON) -m venv $(SUPPLY)/tools
+	@$(SUPPLY)/tools/bin/pip --disable-pip-version-check --quiet install --no-deps -r requirements/tools.txt
+	@touch $@
+
+$(SUPPLY)/server.stamp: requirements/server.txt $(SUPPLY)/tools.stamp
+	@$(PYTHON) -m venv --clear --without-pip $(SUPPLY)/server
+	@$(SUPPLY)/tools/bin/pip --disable-pip-version-check --quiet --python $(SUPPLY)/server/bin/python \
+		install --no-deps --require-hashes -r requirements/server.txt
+	@touch $@

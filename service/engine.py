@@ -251,9 +251,8 @@ class Engine:
             max_tokens: most of all inputs together.
         """
         batcher = batcher or self._batcher
-        timeout_s = self._settings.request_timeout_s
-        if options.timeout_s is not None:
-            timeout_s = min(timeout_s, options.timeout_s)
+        most_s = self._settings.request_timeout_s
+        timeout_s = min(most_s, options.timeout_s or most_s)
         started_s = time.perf_counter()
         deadline_s = started_s + timeout_s
         self.in_flight += 1

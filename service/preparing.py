@@ -43,8 +43,7 @@ class Options:
     overflow: what becomes of an input that is longer than the model reads.
     windows: how the labels of a text that was spread over several are put together.
     partial: an input at fault is noted among the errors; else its error is raised.
-    account: who pays.
-    work: is told what was done for the request.
+    account: who pays. work: is told what was done for the request.
     """
 
     priority: Priority = Priority.INTERACTIVE

@@ -1,25 +1,24 @@
 """Every knob of the server: read once from ENCSERVE_* variables, validated, then frozen."""
 
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
+from service.access_settings import AccessSettings
 from service.log_settings import LogSettings
+from service.store_settings import StoreSettings
 
 ENV_PREFIX = "ENCSERVE_"
 DEFAULT_PORT = 8080
 # The other variables that Kubernetes sets for a Service called encserve.
 _SERVICE_LINKS = (ENV_PREFIX + "SERVICE_", ENV_PREFIX + "PORT_")
 
-_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s*]+")
 
-
-class Settings(LogSettings):
+class Settings(AccessSettings, StoreSettings, LogSettings):
     """The server's settings; each field is also the variable ENCSERVE_<FIELD IN CAPITALS>."""
 
     # A value may be a key, and an error about it goes to the terminal or a log.
@@ -49,33 +48,6 @@ class Settings(LogSettings):
         description="how often the store is looked at for new current versions; 0: only on SIGHUP "
         "and when asked",
     )
-    api_keys: SecretStr = Field(
-        SecretStr(""),
-        description="keys of callers, name:sha256[:tokens_per_minute[:share]] with commas between, "
-        "or JSON; `encserve key NAME` makes one; without any everybody may ask",
-    )
-    api_keys_file: Path | None = Field(
-        None, description="file of more such keys, one a line or as JSON"
-    )
-    admin_key: SecretStr = Field(
-        SecretStr(""),
-        description="key of /admin, or sha256:HEX of it; empty: /admin is off",
-    )
-    admin_key_file: Path | None = Field(None, description="file of that key")
-    metrics_key: SecretStr = Field(
-        SecretStr(""),
-        description="key of /metrics, or sha256:HEX of it; empty: everybody may read it",
-    )
-    metrics_key_file: Path | None = Field(None, description="file of that key")
-    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
-        (),
-        description="origins whose pages may ask from a browser, comma-separated; * is every; "
-        "empty: none but the server's own",
-    )
-    tls_cert_file: Path | None = Field(
-        None, description="certificate chain as PEM; with its key, the server speaks HTTPS"
-    )
-    tls_key_file: Path | None = Field(None, description="private key of that certificate, as PEM")
     feedback_texts: int = Field(
         20_000,
         ge=0,
@@ -83,32 +55,6 @@ class Settings(LogSettings):
     )
     feedback_file: Path | None = Field(
         None, description="where texts that come with feedback are appended, as JSON lines"
-    )
-    signatures: Literal["off", "warn", "require"] = Field(
-        "off",
-        description="what a model without a signature by a trusted key is: fine, logged, "
-        "or refused",
-    )
-    trusted_keys: Annotated[tuple[Path, ...], NoDecode] = Field(
-        (), description="files of the public keys whose signatures count, comma-separated"
-    )
-    probe: bool = Field(
-        True, description="try each model in a process of its own before it is loaded"
-    )
-    probe_memory_bytes: int = Field(
-        8 * 2**30, ge=2**28, description="address space of that process"
-    )
-    probe_timeout_s: float = Field(
-        60.0, gt=0, allow_inf_nan=False, description="time of that process"
-    )
-
-    sources: Annotated[dict[str, str], NoDecode] = Field(
-        {},
-        description="where models are fetched from at the start if they are new, comma-separated: "
-        "sentiment=hf://org/name",
-    )
-    max_source_bytes: int = Field(
-        8 * 2**30, ge=1, description="most that the files of one fetched version hold together"
     )
 
     variant: str = Field(
@@ -281,25 +227,8 @@ class Settings(LogSettings):
             raise ValueError(f"{info.field_name} are written name=meaning, separated by commas")
         return {name.strip(): meant.strip() for name, _, meant in pairs}
 
-    @field_validator("cors_origins")
-    @classmethod
-    def _check_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
-        if any(origin != "*" and not _ORIGIN.fullmatch(origin) for origin in origins):
-            raise ValueError("an origin is * or scheme://host[:port], without a path")
-        return origins
-
     @model_validator(mode="after")
     def _refuse_contradictions(self) -> Self:
-        if (self.tls_cert_file is None) != (self.tls_key_file is None):
-            raise ValueError("tls_cert_file and tls_key_file are set together, or neither")
-        for name in ("admin_key", "metrics_key"):
-            if getattr(self, name).get_secret_value() and getattr(self, f"{name}_file"):
-                raise ValueError(f"{name} and {name}_file are both set: which of them is meant?")
-        if self.signatures == "require" and not self.trusted_keys:
-            raise ValueError(
-                "signatures=require needs trusted_keys: name the files of the public keys that "
-                "`encserve keygen` wrote, or no model could ever be loaded"
-            )
         if 0 < self.stuck_exit_s <= self.stuck_run_s:
             raise ValueError(
                 f"stuck_exit_s ({self.stuck_exit_s:g}) must be more than stuck_run_s "

@@ -98,6 +98,7 @@ def end_trace(trace: RequestTrace, ended: Ended, state: Mapping[str, Any]) -> No
                 "encserve.model": state.get("model", ""),
                 "encserve.version": state.get("version", ""),
                 "encserve.outcome": ended.outcome,
+                **({"encserve.key": state["key"]} if state.get("key") else {}),
                 "encserve.texts": texts,
                 "encserve.tokens": tokens,
             }

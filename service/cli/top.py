@@ -3,6 +3,7 @@
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -11,8 +12,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from service.cli.common import app, examples
+from service.cli.common import app, examples, settings_of
 from service.cli.top_frame import Frame, ModelRow, Scrape, frame
+from service.settings import Settings
 
 TIMEOUT_S = 10
 UNKNOWN = "-"
@@ -30,33 +32,38 @@ def top(
     interval: Annotated[float, typer.Option(min=0.1, help="Seconds that a frame covers.")] = 2.0,
     once: Annotated[bool, typer.Option("--once", help="Print one frame, and end.")] = False,
 ) -> None:
-    """Watch a running server: texts and latencies by model, queue, batches, cache, memory."""
+    """Watch a running server: texts and latencies by model, queue, batches, cache, memory.
+
+    Where its metrics ask for a key, ENCSERVE_METRICS_KEY (or _FILE) is the server's.
+    """
     if not server.startswith(("http://", "https://")):
         raise typer.BadParameter("the server is a URL, such as http://127.0.0.1:8080")
-    url = server.rstrip("/") + "/metrics"
+    url, key = server.rstrip("/") + "/metrics", metrics_key(settings_of())
     console = Console()
     try:
-        before = scrape(url)
+        before = scrape(url, key)
         if once:
             time.sleep(interval)
-            console.print(drawn(frame(before, scrape(url)), server))
+            console.print(drawn(frame(before, scrape(url, key)), server))
             return
     except (OSError, ValueError) as error:
         typer.echo(f"no metrics at {url}: {told(error)}", err=True)
         raise typer.Exit(1) from None
     try:
-        watch(url, server, before, interval, console)
+        watch(server, lambda: scrape(url, key), before, interval, console)
     except KeyboardInterrupt:
         return
 
 
-def watch(url: str, server: str, before: Scrape, interval_s: float, console: Console) -> None:
+def watch(
+    server: str, ask: Callable[[], Scrape], before: Scrape, interval_s: float, console: Console
+) -> None:
     """A new frame every interval, until the user ends it; a server that is away may come back."""
     with Live(Text("…"), console=console, screen=console.is_terminal, auto_refresh=False) as live:
         while True:
             time.sleep(interval_s)
             try:
-                now = scrape(url)
+                now = ask()
             except (OSError, ValueError) as error:
                 live.update(Text(f"{server}: {told(error)}; asking again", "red"), refresh=True)
                 continue
@@ -64,14 +71,22 @@ def watch(url: str, server: str, before: Scrape, interval_s: float, console: Con
             before = now
 
 
-def scrape(url: str) -> Scrape:
+def metrics_key(settings: Settings) -> str:
+    """The key of /metrics that the environment names; empty without one."""
+    if settings.metrics_key_file is not None:
+        return settings.metrics_key_file.read_text().strip()
+    return settings.metrics_key.get_secret_value()
+
+
+def scrape(url: str, key: str = "") -> Scrape:
     """Fetch and parse a page.
 
     Raises:
         OSError: nothing answers there, or with another status than 200.
         ValueError: it is no page of metrics.
     """
-    with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
+    asked = urllib.request.Request(url, headers={"Authorization": f"Bearer {key}"} if key else {})
+    with urllib.request.urlopen(asked, timeout=TIMEOUT_S) as answer:
         page = Scrape.of(answer.read().decode(), time.monotonic())
     if "encserve_workers" not in page.samples:
         raise ValueError("it is no encserve")
@@ -81,7 +96,9 @@ def scrape(url: str) -> Scrape:
 def told(error: Exception) -> str:
     """One line; a page that is none of metrics is not quoted."""
     if isinstance(error, urllib.error.HTTPError):
-        return f"status {error.code}"
+        return f"status {error.code}" + (
+            ": set ENCSERVE_METRICS_KEY to the server's key" if error.code == 401 else ""
+        )
     if isinstance(error, urllib.error.URLError):
         return str(error.reason)
     return str(error) if isinstance(error, OSError) else "it is no page of encserve's metrics"

@@ -3,12 +3,14 @@
 import os
 import subprocess
 import threading
+import urllib.error
 
 import pytest
 import typer
 
 from service.cli import top
-from tests.integration.conftest import ENCSERVE, LiveServer
+from service.settings import load_settings
+from tests.integration.conftest import ENCSERVE, LiveServer, ServerFactory
 
 
 def test_one_frame_shows_what_was_answered_meanwhile(server: LiveServer) -> None:
@@ -64,3 +66,13 @@ def test_address_that_is_no_url_and_page_of_another_server_are_refused(server: L
     with pytest.raises(ValueError, match="live") as refused:
         top.scrape(f"{server.url}/livez")
     assert "live" not in top.told(refused.value)
+
+
+def test_metrics_behind_a_key_are_read_with_it(start_server: ServerFactory) -> None:
+    url = f"{start_server(metrics_key='hush').url}/metrics"
+    key = top.metrics_key(load_settings(metrics_key="hush"))
+    assert top.scrape(url, key).total("encserve_workers") > 0
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        top.scrape(url)
+    assert top.told(refused.value) == "status 401: set ENCSERVE_METRICS_KEY to the server's key"
+    refused.value.close()

@@ -48,8 +48,6 @@ def error_response(request: Request, error: EncserveError) -> Response:
     if isinstance(error, errors.VersionMismatch):
         # OpenAI's clients repeat a request after a 409, and would be refused again.
         headers["x-should-retry"] = "false"
-    if isinstance(error, errors.BodyTooSlow):
-        headers["Connection"] = "close"
     status = dialect_of(request).status_of(type(error))
     return _respond(request, status, type(error), error.code, error.message, error.param, headers)
 

@@ -5,13 +5,18 @@ no middleware is asked then, and uvicorn itself waits for ever.
 """
 
 import asyncio
+import socket
+import struct
 from typing import Any, ClassVar
 
 import httptools
+from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.server import ServerState
 
 from service.api.connection import ConnectionProtocol
+from service.api.read_pace import ReadPace
 from service.api.refusals import Limits, invalid_http, limits_of, written
 from service.errors import EncserveError
 from service.metrics import Metrics
@@ -22,14 +27,14 @@ SPARE_CONNECTIONS = 32
 PROBES = frozenset(
     (b"/livez", b"/readyz", b"/metrics", b"/health", b"/v2/health/live", b"/v2/health/ready")
 )
-# What a caller who reads must take of an answer that waits: 128 kbit/s.
-MIN_READ_BYTES_S = 16 * 1024
 READER_TOO_SLOW = "reader_too_slow"
 # After a refusal what still comes is thrown away for so long: closed at once, the connection would
 # be reset, and the caller could lose the answer that says why. Also the time for a body whose
 # request is answered already.
 LINGER_S = 2.0
 LOOK_S = 0.5
+# Of the system: on, for 0 seconds.
+NO_LINGERING = struct.pack("ii", 1, 0)
 
 
 class StrictProtocol(ConnectionProtocol):
@@ -37,8 +42,8 @@ class StrictProtocol(ConnectionProtocol):
 
     A header, from its first byte (the first one from the connection on), has `header_timeout_s`
     and `max_header_bytes`; so has whatever else the application never sees, such as trailers. An
-    answer that waits must be read at `MIN_READ_BYTES_S` over each `write_timeout_s`. The body is
-    the route's own affair: only that knows whether it is itself what is slow.
+    answer that waits must be read at the pace of `ReadPace`, over each `write_timeout_s`. The body
+    is the route's own affair: only that knows whether it is itself what is slow.
     """
 
     limits: ClassVar[Limits]
@@ -54,16 +59,18 @@ class StrictProtocol(ConnectionProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._is_spare = False
         self._is_deaf = False
+        self._is_ending = False
         self._in_header = False
         self._in_message = False
         self._header_bytes = 0
         # Bytes since the last of which the application was told.
         self._untold_bytes = 0
         self._header_since_s: float | None = None
+        self._running: RequestResponseCycle | None = None
+        self._message_since_s = 0.0
         self._unwanted_since_s: float | None = None
         self._linger_since_s: float | None = None
-        self._unread_since_s: float | None = None
-        self._unread_bytes = 0
+        self._pace = ReadPace(self.limits.write_timeout_s)
         self._refusal: EncserveError | None = None
         self._look_later: asyncio.TimerHandle | None = None
 
@@ -80,6 +87,12 @@ class StrictProtocol(ConnectionProtocol):
         self.metrics.connections.dec()
         if self._look_later is not None:
             self._look_later.cancel()
+        # uvicorn tells only the newest of several requests that its caller has left.
+        for cycle in (self._running, *(cycle for cycle, _ in self.pipeline)):
+            if cycle is not None:
+                cycle.disconnected = True
+                cycle.message_event.set()
+        self.pipeline.clear()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -125,6 +138,7 @@ class StrictProtocol(ConnectionProtocol):
         super().on_headers_complete()
         self._in_header, self._in_message = False, True
         self._header_since_s = None
+        self._message_since_s = self.loop.time()
         self._untold_bytes = 0
 
     def on_body(self, body: bytes) -> None:
@@ -139,6 +153,10 @@ class StrictProtocol(ConnectionProtocol):
             self._unwanted_since_s, self._header_since_s = None, self.loop.time()
         super().on_message_complete()
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
     def _count_header(self, added_bytes: int) -> None:
         self._header_bytes += added_bytes
         if self._header_bytes > self.limits.max_header_bytes:
@@ -152,19 +170,24 @@ class StrictProtocol(ConnectionProtocol):
     # Callbacks of the answer and its transport
 
     def on_response_complete(self) -> None:
+        is_last = not self.pipeline
         super().on_response_complete()
-        if self._in_message and self.cycle.response_complete and not self.transport.is_closing():
-            # Answered before its body was there: nobody wants the rest, which may be under way.
-            self._unwanted_since_s = self.loop.time()
+        if self._is_ending and is_last and not self.transport.is_closing():
+            self._linger()
+        elif self._in_message and self.cycle.response_complete and not self.transport.is_closing():
+            # Answered before its body was there: nobody wants the rest, which may be under way, or
+            # has been for long.
+            self._unwanted_since_s = self._message_since_s
+            if self.loop.time() >= self._message_since_s + LINGER_S:
+                self._linger()
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._unread_since_s = self.loop.time()
-        self._unread_bytes = self.transport.get_write_buffer_size()
+        self._pace.wait(self.loop.time(), self.transport.get_write_buffer_size())
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self._unread_since_s = None
+        self._pace.end()
 
     # Deadlines
 
@@ -185,13 +208,10 @@ class StrictProtocol(ConnectionProtocol):
             due_s = self._header_since_s + self.limits.header_timeout_s
             if now_s >= due_s:
                 self._give_up_header()
-        if self._is_unread(now_s):
-            self.metrics.refused_connections.labels(READER_TOO_SLOW).inc()
-            self.transport.abort()
+        if self._pace.is_too_slow(now_s, self.transport.get_write_buffer_size()):
+            self._cut_off()
             return
-        if self._unread_since_s is not None:
-            due_s = min(due_s, self._unread_since_s + self.limits.write_timeout_s)
-        wait_s = min(LOOK_S, max(0.01, due_s - now_s))
+        wait_s = min(LOOK_S, max(0.01, min(due_s, self._pace.due_s) - now_s))
         self._look_later = self.loop.call_later(wait_s, self._look)
 
     def _give_up_header(self) -> None:
@@ -203,21 +223,13 @@ class StrictProtocol(ConnectionProtocol):
             return
         self._refuse(self.limits.header_too_slow())
 
-    def _is_unread(self, now_s: float) -> bool:
-        """Less of the waiting answer was taken, over the time, than whoever reads would take."""
-        size = self.transport.get_write_buffer_size()
-        if not size:
-            self._unread_since_s = None
-            return False
-        if self._unread_since_s is None:
-            self._unread_since_s, self._unread_bytes = now_s, size
-            return False
-        waited_s = now_s - self._unread_since_s
-        if waited_s < self.limits.write_timeout_s:
-            return False
-        taken = self._unread_bytes - size
-        self._unread_since_s, self._unread_bytes = now_s, size
-        return taken < waited_s * MIN_READ_BYTES_S
+    def _cut_off(self) -> None:
+        """End it with a reset: in order, the system would keep what is unread for minutes more."""
+        self.metrics.refused_connections.labels(READER_TOO_SLOW).inc()
+        connection = self.transport.get_extra_info("socket")
+        if connection is not None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGERING)
+        self.transport.abort()
 
     # Refusals
 
@@ -225,19 +237,29 @@ class StrictProtocol(ConnectionProtocol):
         """Say why, once, and take nothing more from this connection."""
         self._is_deaf = True
         self.metrics.refused_connections.labels(refusal.code).inc()
+        if self._earlier_under_way():
+            self._is_ending = True
+            return
         cycle = self.cycle
         if cycle is not None and not cycle.response_complete:
-            if not self._in_message:
-                # The fault is behind a request that is whole: that one is answered, as the last.
-                cycle.keep_alive = False
-                return
             if cycle.response_started:
                 self.transport.abort()
                 return
+            cycle.waiting_for_100_continue = False
             cycle.disconnected = True
             cycle.message_event.set()
         self.transport.write(written(refusal))
         self._linger()
+
+    def _earlier_under_way(self) -> bool:
+        """Are there whole requests before the fault? They are answered, as the last ones."""
+        if not self._in_message:
+            return self.cycle is not None and not self.cycle.response_complete
+        if not self.pipeline:
+            return False
+        # The one at fault waits behind another, and is not to be begun.
+        self.pipeline.popleft()
+        return True
 
     def _linger(self) -> None:
         self._is_deaf = True

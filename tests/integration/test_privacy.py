@@ -19,8 +19,8 @@ from tests.integration.every_route import ADMIN_KEY, Asked, sound_requests
 # Not plain, so that it is not taken for an id of a request; in any escape it is still found.
 MARK = "Zanzibar7391"
 CANARY = f"{MARK} sailed {MARK}"
-# A cut asks a fifth, which are others at each route.
-EVERY = size(1, 5)
+# A cut asks an eighth, which are others at each route.
+EVERY = size(1, 8)
 HEADERS = (
     *("User-Agent", "Cookie", "Referer", "Accept", "Content-Type", "Content-Encoding", "Origin"),
     *("X-Priority", "X-Request-Timeout-Ms", "X-Expected-Version", "X-Request-ID", "Authorization"),

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,18 +12,29 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 from schemathesis.checks import CHECKS, load_all_checks
 
+from tests.chaos.sizes import size
 from tests.integration.conftest import LiveServer
 
 OPENAPI = Path(__file__).parents[2] / "docs" / "openapi.json"
-# `make fuzz` asks for more.
-EXAMPLES_A_ROUTE = int(os.environ.get("FUZZ_EXAMPLES", "25"))
+# `make chaos` and `make fuzz` ask for more.
+EXAMPLES_A_ROUTE = int(os.environ.get("FUZZ_EXAMPLES", size(500, 25)))
+FEWEST = size(20_000, 300)
 CONFORMANCE = [
     *("not_a_server_error", "status_code_conformance"),
     *("content_type_conformance", "response_schema_conformance"),
 ]
 
 
-def operations() -> Iterator[tuple[str, str, schemathesis.GenerationMode]]:
+Operation = tuple[str, str, schemathesis.GenerationMode]
+
+
+@pytest.fixture(scope="module")
+def generated() -> Counter[Operation]:
+    """How many requests of each kind."""
+    return Counter()
+
+
+def operations() -> Iterator[Operation]:
     """Every route with requests that fit its schema; and, of those that need a body, others."""
     for path, methods in json.loads(OPENAPI.read_text())["paths"].items():
         for method in methods:
@@ -43,7 +55,11 @@ def as_lines(context: object, value: object) -> bytes:
 
 @pytest.mark.parametrize(("path", "method", "mode"), list(operations()))
 def test_no_generated_request_is_the_servers_fault(
-    server: LiveServer, path: str, method: str, mode: schemathesis.GenerationMode
+    server: LiveServer,
+    generated: Counter[Operation],
+    path: str,
+    method: str,
+    mode: schemathesis.GenerationMode,
 ) -> None:
     load_all_checks()
     schema = schemathesis.openapi.from_url(f"{server.url}/openapi.json")
@@ -61,6 +77,13 @@ def test_no_generated_request_is_the_servers_fault(
     def ask(case: schemathesis.Case[Any]) -> None:
         # A deadline of a millisecond is rightly answered with 504.
         case.headers.pop("X-Request-Timeout-Ms", None)
+        generated[path, method, mode] += 1
         case.call_and_validate(checks=checks)
 
     ask()
+
+
+def test_enough_requests_were_generated(generated: Counter[Operation]) -> None:
+    if generated.keys() == set(operations()):
+        assert generated.total() >= FEWEST
+        print(f"{generated.total()} generated requests to {len(generated)} kinds of route")

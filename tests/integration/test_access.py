@@ -9,9 +9,7 @@ from typing import Any
 import httpx2
 import openai
 import pytest
-import typer
 
-from service.cli.top import top
 from tests.integration.conftest import (
     LiveServer,
     ServerFactory,
@@ -149,17 +147,6 @@ def test_the_keys_name_is_in_the_line_of_its_request(
         until(lambda: any(vars(one).get("fields", {}).get("key") for one in caplog.records))
     told = [vars(one)["fields"] for one in caplog.records if "fields" in vars(one)]
     assert [one["key"] for one in told if one.get("route") == "/v1/embeddings"] == ["web"]
-
-
-def test_top_reads_metrics_that_have_a_key(
-    server: LiveServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(typer.Exit):
-        top(server.url, 0.1, once=True)
-    assert "status 401" in capsys.readouterr().err
-    monkeypatch.setenv("ENCSERVE_METRICS_KEY", METRICS)
-    top(server.url, 0.1, once=True)
-    assert "requests/s" in capsys.readouterr().out
 
 
 def test_no_key_is_in_logs_metrics_errors_or_the_pages(

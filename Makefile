@@ -4,6 +4,11 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
+# Tools that look at what is installed, apart from it.
+SUPPLY := .supply
+COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(SUPPLY)/tools/bin/pip-compile --quiet --generate-hashes \
+	--strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options \
+	-c constraints.txt
 # Test files that run side by side; a file's own tests run in their order.
 TEST_WORKERS ?= 2
 
@@ -37,15 +42,38 @@ format: $(VENV)/dev.stamp  ## let ruff mend what it can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-lock: $(VENV)/dev.stamp  ## write constraints.txt from what is installed
+lock: $(VENV)/dev.stamp $(SUPPLY)/tools.stamp  ## constraints.txt from what is installed, requirements/ with hashes from it
 	@$(BIN)/pip --disable-pip-version-check freeze --exclude-editable \
 		| sed -E 's/\+cpu$$//' | grep -vE ' @ |^-e ' > constraints.txt
+	@$(COMPILE) --allow-unsafe --output-file requirements/server.txt pyproject.toml
+	@$(COMPILE) --unsafe-package torch --extra offline --output-file requirements/offline.txt pyproject.toml
+
+audit: $(SUPPLY)/tools.stamp  ## known vulnerabilities of what is locked; fails where they cannot be looked up
+	@$(SUPPLY)/tools/bin/pip-audit --strict --disable-pip --require-hashes --progress-spinner off \
+		-r requirements/server.txt -r requirements/offline.txt \
+		|| { echo "audit: FAILED. Above are known vulnerabilities, or the packages that the advisory service" \
+		"does not know from here: those were not checked, and nothing is said of them." >&2; exit 1; }
+
+sbom: $(SUPPLY)/server.stamp  ## docs/sbom.json: what the server is made of, CycloneDX
+	@$(SUPPLY)/tools/bin/cyclonedx-py environment $(SUPPLY)/server/bin/python --pyproject pyproject.toml \
+		--output-reproducible --output-format JSON --output-file docs/sbom.json
+
+licenses: $(VENV)/dev.stamp $(SUPPLY)/tools.stamp  ## docs/licenses.md: those of all that is locked
+	@$(BIN)/python requirements/licenses.py $(SUPPLY)/tools/bin/pip-licenses $(BIN)/python > docs/licenses.md
+
+hadolint: $(SUPPLY)/tools.stamp  ## the Dockerfile's faults
+	@$(SUPPLY)/tools/bin/hadolint docker/Dockerfile
 
 fuzz: $(VENV)/dev.stamp  ## thousands of generated requests to every route
 	@FUZZ_EXAMPLES=2000 $(BIN)/python -m pytest tests/integration/test_schema.py
 
-chaos: $(VENV)/dev.stamp  ## 500 killed publishers, 200 swaps under load
-	@PUBLISHER_KILLS=500 SWAPS=200 $(BIN)/python -m pytest tests/unit/test_store_kills.py tests/integration/test_live.py
+chaos: $(VENV)/dev.stamp  ## all trials of docs/reliability.md in full, half an hour of soak among them
+	@CHAOS=full PUBLISHER_KILLS=500 SWAPS=200 $(BIN)/python -m pytest -s --ignore=tests/chaos/test_two_nodes.py \
+		tests/chaos tests/unit/test_store_kills.py tests/integration/test_live.py
+
+bulk-ray-test: $(VENV)/dev.stamp  ## encserve bulk on a Ray cluster of three nodes that loses one: the same bytes
+	@$(PIP) install -c constraints.txt -e '.[ray]'
+	@CHAOS=full $(BIN)/python -m pytest tests/chaos/test_bulk_ray.py
 
 openapi: $(VENV)/dev.stamp  ## write docs/openapi.json from the routes
 	@$(BIN)/encserve openapi > docs/openapi.json
@@ -55,6 +83,10 @@ metrics-page: $(VENV)/dev.stamp  ## write docs/metrics.md from service/metrics.p
 
 dashboards: $(VENV)/dev.stamp  ## write Grafana's dashboards from monitoring/boards/
 	@$(BIN)/python -m monitoring.grafana
+
+observe: $(VENV)/dev.stamp  ## server, Prometheus and a load: what every panel and alert sees; pictures
+	@mkdir -p docs/images
+	@$(BIN)/python -m monitoring.observe --pictures docs/images
 
 examples: $(VENV)/dev.stamp  ## ask the models of the store the examples of /docs, and keep their answers
 	@$(BIN)/python -m benchmarks.examples
@@ -70,6 +102,9 @@ kustomize-test: $(VENV)/dev.stamp  ## kubectl builds the manifests as the tests 
 
 nodes-test: $(VENV)/dev.stamp  ## fine-tuning on two nodes of this machine: addresses, network namespaces (root)
 	@CHAOS=full $(BIN)/python -m pytest tests/chaos/test_two_nodes.py
+
+pictures: $(VENV)/dev.stamp  ## draw the screenshots of the READMEs from the page (chromium, the default models)
+	@$(BIN)/python -m tests.ui.pictures
 
 ui-test: $(VENV)/dev.stamp  ## the page at / in a real Chromium (Debian's chromium)
 	@$(BIN)/python -m pytest tests/ui
@@ -95,11 +130,29 @@ bench-quality: $(VENV)/dev.stamp  ## accuracy of the sentiment model: make bench
 bench-fidelity: $(VENV)/dev.stamp  ## cosine of the embeddings with sentence-transformers
 	@$(BIN)/python -m benchmarks.fidelity
 
+bench-memory: $(VENV)/dev.stamp  ## what onnxruntime's arena keeps after short and large runs
+	@$(BIN)/python -m benchmarks.memory
+
 bench-dialects: $(VENV)/dev.stamp  ## what each dialect adds to the engine's time
 	@$(BIN)/python -m benchmarks.dialects
 
+bench-replicas: $(VENV)/dev.stamp  ## one and two replicas alone and behind HAProxy and nginx (haproxy, nginx-light)
+	@$(BIN)/python -m benchmarks.replicas
+
+bench-costs: $(VENV)/dev.stamp  ## what a text costs by where it is spent, into sheet.json (haproxy)
+	@$(BIN)/python -m benchmarks.costs --out sheet.json
+
+bench-simulation: $(VENV)/dev.stamp  ## the simulated replica beside the real server
+	@$(BIN)/python -m benchmarks.simulation
+
+bench-day: $(VENV)/dev.stamp  ## a day's traffic under three autoscalers, simulated from sheet.json
+	@$(BIN)/python -m benchmarks.day --sheet sheet.json
+
+capacity: $(VENV)/dev.stamp  ## from texts a second to cores, memory, replicas, by sheet.json
+	@$(BIN)/python -m benchmarks.capacity --sheet sheet.json
+
 clean:  ## remove the virtual environment and caches; published models stay
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(SUPPLY) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 $(VENV)/bin/python:
 	@$(PYTHON) -m venv $(VENV)
@@ -113,3 +166,14 @@ $(VENV)/dev.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "installing into $(VENV) …"
 	@$(PIP) install -c constraints.txt -e '.[dev]'
 	@touch $@ $(VENV)/offline.stamp
+
+$(SUPPLY)/tools.stamp: requirements/tools.txt
+	@$(PYTHON) -m venv $(SUPPLY)/tools
+	@$(SUPPLY)/tools/bin/pip --disable-pip-version-check --quiet install --no-deps -r requirements/tools.txt
+	@touch $@
+
+$(SUPPLY)/server.stamp: requirements/server.txt $(SUPPLY)/tools.stamp
+	@$(PYTHON) -m venv --clear --without-pip $(SUPPLY)/server
+	@$(SUPPLY)/tools/bin/pip --disable-pip-version-check --quiet --python $(SUPPLY)/server/bin/python \
+		install --no-deps --require-hashes -r requirements/server.txt
+	@touch $@

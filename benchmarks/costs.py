@@ -1,6 +1,6 @@
 """What a text costs: of the processor, by where it is spent; measured, for sheets and simulations.
 
-    python -m benchmarks.costs [--model embedding] [--seconds 2] [--out costs.json]
+    python -m benchmarks.costs [--model embedding] [--seconds 2] [--out sheet.json]
 
 Time of threads, not of clocks: neighbours on the machine make it dearer, but do not count as ours.
 A model run is measured in process, all cores at it; the event loop (HTTP, JSON, tokens, answers) by
@@ -8,10 +8,11 @@ the kernel's account of the server's main thread.
 """
 
 import argparse
+import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import cycle
 from pathlib import Path
 from statistics import median
@@ -21,10 +22,13 @@ import numpy.typing as npt
 import orjson
 from scipy.optimize import nnls
 
+from benchmarks.balancers import balancer
 from benchmarks.common import STORE, load_encoder, machine
 from benchmarks.figures import print_table
 from benchmarks.generator import Drive, Stream, load_generator
+from benchmarks.lean_client import ask_once
 from benchmarks.processes import Server, encserve
+from benchmarks.sheet import Costs, LoopCost, RunCost, Shape, Sheet, per_text
 from benchmarks.traffic import Request, Traffic, distinct_texts, short_texts
 from service.runtime.cpus import available_cpus
 from service.runtime.session import open_session
@@ -37,71 +41,52 @@ Batch = list[Sequence[int]]
 Run = Callable[[Batch], object]
 
 
-@dataclass(frozen=True)
-class RunCost:
-    """Seconds of a run: of a run itself, a text, a token, and a pair of tokens that look at each
-    other."""
-
-    run_s: float
-    text_s: float
-    token_s: float
-    pair_s: float
-
-    def of(self, lengths: Sequence[int]) -> float:
-        pairs = sum(length * length for length in lengths)
-        fixed = self.run_s + self.text_s * len(lengths)
-        return fixed + self.token_s * sum(lengths) + self.pair_s * pairs
-
-
-@dataclass(frozen=True)
-class LoopCost:
-    """Seconds of the event loop."""
-
-    request_s: float
-    text_s: float
-    token_s: float
-
-    def of(self, lengths: Sequence[int]) -> float:
-        return self.request_s + self.text_s * len(lengths) + self.token_s * sum(lengths)
-
-
-@dataclass(frozen=True)
-class Costs:
-    """narrow: one core of a run while the others run too; wide: the clock, one run on all cores."""
-
-    cores: int
-    narrow: RunCost
-    wide: RunCost
-    loop: LoopCost
-    client_request_s: float
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--texts", type=Path)
     parser.add_argument("--model", default="embedding")
     parser.add_argument("--seconds", type=float, default=2)
     parser.add_argument("--store", type=Path, default=STORE)
-    parser.add_argument("--out", type=Path, help="file for the costs, as JSON")
+    parser.add_argument("--out", type=Path, help="file for all of it, as JSON")
     options = parser.parse_args()
     loads = loads_of(options.store, options.model, options.texts)
     with load_generator() as drive, encserve(options.store, options.model) as server:
         costs = measure(options.store, options.model, loads, drive, server, options.seconds)
+        shapes = {name: shape_of(server, requests) for name, requests in loads.items()}
+        with balancer("haproxy", [server]) as front:
+            before_s = front.usage.main_thread_s()
+            (sent,) = drive(front.url, [Stream(loads["short"], clients=8)], options.seconds)
+            balancer_s = (front.usage.main_thread_s() - before_s) / len(sent.latencies_s)
+        width = Traffic(options.store, options.model).manifest.width
+        json_s = json_cost(loads["mixed"], width)
+        sheet = Sheet(costs, balancer_s, json_s, server.usage.peak_mib(), shapes)
     print(f"{machine()}\n")
-    report(costs, loads)
+    report(sheet)
     if options.out:
-        options.out.write_bytes(orjson.dumps(asdict(costs), option=orjson.OPT_INDENT_2))
+        options.out.write_bytes(orjson.dumps(asdict(sheet), option=orjson.OPT_INDENT_2))
 
 
-def read_costs(path: Path) -> Costs:
-    found = orjson.loads(path.read_bytes())
-    return Costs(
-        found["cores"],
-        RunCost(**found["narrow"]),
-        RunCost(**found["wide"]),
-        LoopCost(**found["loop"]),
-        found["client_request_s"],
+def shape_of(server: Server, requests: Sequence[Request]) -> Shape:
+    """Means over some of the requests, one of them answered."""
+    texts = sum(len(one.texts) for one in requests)
+    answer = asyncio.run(ask_once(server.url, requests[0].payload))
+    return Shape(
+        texts=texts / len(requests),
+        tokens=sum(one.tokens for one in requests) / texts,
+        bytes_in=sum(len(one.payload) for one in requests) / texts,
+        bytes_out=len(answer.head + answer.body) / len(requests[0].texts),
     )
+
+
+def json_cost(requests: Sequence[Request], width: int) -> float:
+    """Seconds of a thread to read the body of one text and to write its vector."""
+    bodies = [one.payload.partition(b"\r\n\r\n")[2] for one in requests]
+    vector = np.random.default_rng(0).standard_normal(width).astype(np.float32)
+    since_s = time.thread_time()
+    for body in bodies:
+        orjson.loads(body)
+        orjson.dumps({"data": [{"embedding": vector}]}, option=orjson.OPT_SERIALIZE_NUMPY)
+    return (time.thread_time() - since_s) / len(bodies)
 
 
 def loads_of(store: Path, model: str, file: Path | None) -> dict[str, list[Request]]:
@@ -226,31 +211,22 @@ def _non_negative(rows: npt.NDArray[np.float64], values: npt.NDArray[np.float64]
     return [float(one) for one in found]
 
 
-def per_million(costs: Costs, requests: Sequence[Request], max_batch_tokens: int) -> list[float]:
-    """Core seconds of a million texts: in runs, in the event loop."""
-    texts = sum(len(one.texts) for one in requests)
-    tokens = sum(one.tokens for one in requests)
-    mean = tokens / texts
-    a_run = max(1, round(max_batch_tokens / mean))
-    runs_s = costs.narrow.of([round(mean)] * a_run) / a_run
-    loop_s = sum(costs.loop.of([round(mean)] * len(one.texts)) for one in requests) / texts
-    return [1e6 * runs_s, 1e6 * loop_s]
-
-
-def report(costs: Costs, loads: dict[str, list[Request]]) -> None:
+def report(sheet: Sheet) -> None:
     rows = []
-    for name, requests in loads.items():
-        runs_s, loop_s = per_million(costs, requests, 128)
-        tokens = sum(one.tokens for one in requests) / sum(len(one.texts) for one in requests)
-        share = loop_s / (runs_s + loop_s)
+    for name, shape in sheet.traffic.items():
+        run_s, loop_s = per_text(sheet.costs, shape)
+        together_s = run_s + loop_s
         rows.append(
             [
-                *(name, f"{tokens:.0f}", f"{runs_s:.0f}", f"{loop_s:.0f}"),
-                *(f"{(runs_s + loop_s) / 3600:.2f}", f"{share:.0%}"),
+                *(name, f"{shape.tokens:.0f}", f"{1e6 * run_s:.0f}", f"{1e6 * loop_s:.0f}"),
+                *(f"{1e6 * together_s / 3600:.2f}", f"{loop_s / together_s:.0%}"),
+                *(f"{shape.bytes_in:.0f}", f"{shape.bytes_out:.0f}"),
             ]
         )
-    head = ["texts", "tokens a text", "runs, core s", "event loop, core s"]
-    print_table([*head, "core hours a million", "of it event loop"], rows)
+    head = ["texts", "tokens a text", "runs, core s a million", "event loop, core s a million"]
+    head += ["core hours a million", "of it event loop", "bytes in a text", "bytes out a text"]
+    print_table(head, rows)
+    costs = sheet.costs
     micro = [
         [name, *(f"{1e6 * value:.3f}" for value in asdict(cost).values())]
         for name, cost in (("a run on one core", costs.narrow), ("a run on all", costs.wide))
@@ -258,7 +234,13 @@ def report(costs: Costs, loads: dict[str, list[Request]]) -> None:
     print_table(["µs", "fixed", "a text", "a token", "a pair of tokens"], micro)
     loop = [f"{1e6 * value:.2f}" for value in asdict(costs.loop).values()]
     print_table(["µs", "a request", "a text", "a token"], [["event loop", *loop]])
-    print(f"load generator: {1e6 * costs.client_request_s:.0f} µs a request")
+    for what, cost_s in (
+        ("load generator, a request", costs.client_request_s),
+        ("HAProxy, a request", sheet.balancer_s),
+        ("JSON of a text and its vector", sheet.json_s),
+    ):
+        print(f"{what}: {1e6 * cost_s:.0f} µs")
+    print(f"memory of the server: {sheet.memory_mib:.0f} MiB")
 
 
 if __name__ == "__main__":

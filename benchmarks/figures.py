@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from statistics import median
+from typing import Protocol
 
 from benchmarks.common import percentile
 from benchmarks.generator import Sent, Stream
-from benchmarks.processes import Usage
 
 Run = Callable[[Sequence[Stream], float], list[Sent]]
 
@@ -41,12 +41,22 @@ COLUMNS = {
 }
 
 
+class Uses(Protocol):
+    """Processor time and memory of a system."""
+
+    def cpu_s(self) -> float: ...
+
+    def memory_mib(self) -> float: ...
+
+    def peak_mib(self) -> float: ...
+
+
 @dataclass(frozen=True)
 class Rig:
-    """A system under load: what runs streams on it, its process, and how long each load takes."""
+    """A system under load: what runs streams on it, what it uses, and how long each load takes."""
 
     run: Run
-    usage: Usage
+    usage: Uses
     seconds: float
 
     def measure(self, *streams: Stream) -> list[Figures]:

@@ -51,10 +51,17 @@ class Server:
 
 
 @contextmanager
-def encserve(store: Path, model: str, *options: str, variant: str = "") -> Iterator[Server]:
-    """Our server with one model and without a cache; `variant` "" is its fastest."""
+def encserve(
+    store: Path, model: str, *options: str, variant: str = "", before: Sequence[str] = ()
+) -> Iterator[Server]:
+    """Our server with one model and without a cache; `variant` "" is its fastest.
+
+    Args:
+        before: a command that runs the server's, such as taskset.
+    """
     settings = {"ENCSERVE_CACHE_BYTES": "0", "ENCSERVE_VARIANT": variant, "ENCSERVE_DRAIN_S": "0"}
-    command = [sys.executable, "-m", "service.cli", "serve", "--port", "0", "--models", model]
+    command = [*before, sys.executable, "-m", "service.cli", "serve", "--port", "0"]
+    command += ["--models", model]
     command += ["--model-store", str(store), "--log-level", "warning", *options]
     with child(command, settings, stdout=subprocess.PIPE) as process:
         assert process.stdout

@@ -16,14 +16,13 @@ from typing import Any
 
 import simpy
 
-from benchmarks.costs import Costs
+from benchmarks.sheet import MAX_BATCH_TOKENS, Costs
 from service.batching.queue import Priority, TokenQueue
 
 # How much of the event loop's work for a request comes before the queue: parsing and tokenizing.
 BEFORE_QUEUE = 0.6
 # What loading.py makes of int8; below that a run on all cores is not worth it.
 LEAST_WIDE_TOKENS = 64
-MAX_BATCH_TOKENS = 128
 MAX_QUEUE_TOKENS = 131_072
 
 
@@ -65,7 +64,7 @@ class _Run:
 class Seen:
     """What a scraper of the replica's metrics would know."""
 
-    waits_s: list[tuple[float, float]] = field(default_factory=list)
+    waits_s: list[float] = field(default_factory=list)
     busy_s: float = 0.0
     cpu_s: float = 0.0
 
@@ -95,7 +94,7 @@ class Thread:
         takes_s, then = self._waiting.popleft()
         self._until_s = self._env.now + takes_s
         self._slowed(takes_s)
-        _after(self._env, takes_s, lambda: self._end(then))
+        after(self._env, takes_s, lambda: self._end(then))
 
     def _end(self, then: Callable[[], None]) -> None:
         then()
@@ -177,7 +176,7 @@ class Replica:
         for text in batch:
             text.wanted = False
             if self._waits:
-                self.seen.waits_s.append((self._env.now, self._env.now - text.of.queued_at_s))
+                self.seen.waits_s.append(self._env.now - text.of.queued_at_s)
         alone = not self._runs and not self._queued_tokens
         wide = self._wide and alone and sum(lengths) >= LEAST_WIDE_TOKENS
         takes_s = (self._costs.wide if wide else self._costs.narrow).of(lengths)
@@ -190,13 +189,13 @@ class Replica:
         self._runs.append(run)
         if self._full:
             run.owed_s = sum(thread.left_s for thread in self.threads)
-        _after(self._env, takes_s, lambda: self._end(run))
+        after(self._env, takes_s, lambda: self._end(run))
         return True
 
     def _end(self, run: _Run) -> None:
         if run.owed_s:
             owed_s, run.owed_s = run.owed_s, 0.0
-            _after(self._env, owed_s, lambda: self._end(run))
+            after(self._env, owed_s, lambda: self._end(run))
             return
         self._runs.remove(run)
         for text in run.batch:
@@ -272,17 +271,18 @@ def drive(
     def arrive() -> None:
         if env.now < seconds:
             send(lambda: None)
-            _after(env, rng.expovariate(rate or 1.0), arrive)
+            after(env, rng.expovariate(rate or 1.0), arrive)
 
     if rate is None:
         for _ in range(clients):
             client()
     else:
-        _after(env, rng.expovariate(rate), arrive)
+        after(env, rng.expovariate(rate), arrive)
     env.run()
     return found
 
 
-def _after(env: simpy.Environment, delay_s: float, then: Callable[[], None]) -> None:
+def after(env: simpy.Environment, delay_s: float, then: Callable[[], None]) -> None:
+    """Call `then` so much later."""
     event: Any = env.timeout(delay_s)
     event.callbacks.append(lambda _: then())

@@ -1,6 +1,6 @@
 """The simulated replica beside the real server: throughput and p50 of the same loads.
 
-    python -m benchmarks.simulation [--seconds 3] [--rounds 3] [--costs costs.json]
+    python -m benchmarks.simulation [--seconds 3] [--rounds 3] [--sheet sheet.json]
 
 Costs are measured first (or read), then each round drives the real server and the simulated one
 with the same requests. Medians of the rounds. On a machine that does something else at the same
@@ -15,10 +15,11 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.common import STORE, machine, percentile
-from benchmarks.costs import Costs, loads_of, measure, read_costs
+from benchmarks.costs import loads_of, measure
 from benchmarks.figures import Rig, print_table
 from benchmarks.generator import Stream, load_generator
 from benchmarks.processes import encserve
+from benchmarks.sheet import Costs, read_sheet
 from benchmarks.simulated import Drive, drive
 from benchmarks.traffic import Request, Traffic
 
@@ -37,7 +38,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rest", type=float, default=0, help="seconds between two drives")
     parser.add_argument("--kind", default="mixed", help="short, mixed, long")
-    parser.add_argument("--costs", type=Path, help="measured before, by benchmarks.costs --out")
+    parser.add_argument("--sheet", type=Path, help="measured before, by benchmarks.costs --out")
     parser.add_argument("--store", type=Path, default=STORE)
     options = parser.parse_args()
     loads = loads_of(options.store, options.model, options.texts)
@@ -46,8 +47,8 @@ def main() -> None:
     lengths = [traffic.lengths(one.texts) for one in requests]
     with load_generator() as real, encserve(options.store, options.model) as server:
         costs = (
-            read_costs(options.costs)
-            if options.costs
+            read_sheet(options.sheet).costs
+            if options.sheet
             else measure(options.store, options.model, loads, real, server, options.seconds)
         )
         rig = Rig(partial(real, server.url), server.usage, options.seconds)

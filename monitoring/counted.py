@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from monitoring.prometheus import Prometheus
-from monitoring.traffic import EMBEDDINGS, Sent
+from monitoring.traffic import Sent
 
 # Whoever waits for the server, and Prometheus itself, ask these.
 NOT_SENT = 'endpoint!~"/livez|/readyz|/metrics"'
@@ -31,6 +31,9 @@ def counts(prometheus: Prometheus, sent: Sent, shadow: str, scraped_s: float) ->
 def _expected(sent: Sent, shadow: str) -> Iterator[tuple[str, float]]:
     # All together first: what nobody sent would show here.
     yield f"encserve_requests_total{{{NOT_SENT}}}", sum(sent.requests.values())
+    for key, count in sorted(sent.keys.items()):
+        yield f'encserve_key_requests_total{{key="{key}"}}', count
+    yield "encserve_key_refusals_total", _of_outcome(sent, "rate_limit_exceeded")
     for (endpoint, outcome), count in sorted(sent.requests.items()):
         labels = f'endpoint="{endpoint}", outcome="{outcome}"'
         yield f"encserve_requests_total{{{labels}}}", count
@@ -39,9 +42,8 @@ def _expected(sent: Sent, shadow: str) -> Iterator[tuple[str, float]]:
         yield f'encserve_requests_total{{{labels}, outcome="ok"}}', count
         yield f"encserve_request_duration_seconds_count{{{labels}}}", count
     yield 'encserve_slo_requests_total{fault="none"}', sum(sent.answered.values())
-    refused = sent.requests[EMBEDDINGS, "overloaded"]
-    full = f'model="embedding", version!="{shadow}", reason="overloaded"'
-    yield f"encserve_rejected_requests_total{{{full}}}", refused
+    full = f'version!="{shadow}", reason="overloaded"'
+    yield f"encserve_rejected_requests_total{{{full}}}", _of_outcome(sent, "overloaded")
     for (model, version), count in sorted(sent.texts.items()):
         yield f'encserve_texts_total{{model="{model}", version="{version}"}}', count
     for (model, version), count in sorted(sent.truncated.items()):
@@ -52,3 +54,7 @@ def _expected(sent: Sent, shadow: str) -> Iterator[tuple[str, float]]:
     yield f"encserve_confidence_ratio_count{{{callers}}}", sum(sent.labels.values())
     for judged, count in sorted(sent.judged.items()):
         yield f'encserve_feedback_total{{judged="{judged}"}}', count
+
+
+def _of_outcome(sent: Sent, outcome: str) -> int:
+    return sum(count for (_, found), count in sent.requests.items() if found == outcome)

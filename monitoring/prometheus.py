@@ -53,6 +53,10 @@ class Prometheus:
         found = self._ask("query", {"query": query} | moment)["result"]
         return sum(float(one["value"][1]) for one in found)
 
+    def labels(self, query: str) -> list[Mapping[str, str]]:
+        """The labels of all that a query finds now. Raises as `value`."""
+        return [one["metric"] for one in self._ask("query", {"query": query})["result"]]
+
     def over(self, query: str, start_s: float, end_s: float, step_s: float) -> list[Series]:
         """What it has found between two moments, every `step_s`. Raises as `value`."""
         window = {"start": start_s, "end": end_s, "step": step_s}
@@ -64,7 +68,14 @@ class Prometheus:
         groups = self._ask("rules", {"type": "alert"})["groups"]
         return [Alert(rule["name"], rule["state"]) for group in groups for rule in group["rules"]]
 
-    def wait_for(self, condition: Callable[[], bool], timeout_s: float, what: str) -> None:
+    def wait_for(
+        self,
+        condition: Callable[[], bool],
+        timeout_s: float,
+        what: str,
+        *,
+        look_every_s: float = 0.02,
+    ) -> None:
         """Return once `condition` holds.
 
         Raises:
@@ -74,7 +85,7 @@ class Prometheus:
         while not condition():
             if time.monotonic() > give_up_s:
                 raise TimeoutError(f"after {timeout_s:g} s still not: {what}")
-            time.sleep(0.02)
+            time.sleep(look_every_s)
 
     def wait_for_scrape(self, timeout_s: float) -> float:
         """Return once a scrape is stored that began after this call, and succeeded: its moment."""

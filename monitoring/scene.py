@@ -1,5 +1,6 @@
 """A server in which all that can be watched goes on, and a Prometheus that watches it."""
 
+import hashlib
 import signal
 import subprocess
 import sys
@@ -17,8 +18,13 @@ from monitoring.seen import Window
 from monitoring.traffic import Callers
 from monitoring.versions import Versions, copy_with_versions
 
-ADMIN_KEY = "of this scene"
+ADMIN_KEY = "admin of this scene"
+# Each caller's key is its name.
+CALLERS = ("search", "support", "nightly")
 CANARY_SHARE = 0.3
+# What a crowd is there for; whether one is enough depends on how fast the queue is emptied.
+REFUSALS = {"overloaded", "rate_limit_exceeded"}
+MOST_CROWDS = 20
 SCRAPE_S = 5.0
 _SCRAPES = f"scrape_interval: {SCRAPE_S:g}s"
 
@@ -86,8 +92,9 @@ def _serving(
 ) -> Iterator[tuple[subprocess.Popen[str], str]]:
     command = [sys.executable, "-m", "service.cli", "serve", "--port", "0"]
     command += ["--model-store", str(store), "--log-level", "error"]
-    key = {"ENCSERVE_ADMIN_KEY": ADMIN_KEY}
-    with child(command, {**variables, **key}, stdout=subprocess.PIPE) as process:
+    known = ",".join(f"{name}:{hashlib.sha256(name.encode()).hexdigest()}" for name in CALLERS)
+    keys = {"ENCSERVE_ADMIN_KEY": ADMIN_KEY, "ENCSERVE_API_KEYS": known}
+    with child(command, {**variables, **keys}, stdout=subprocess.PIPE) as process:
         assert process.stdout
         with process.stdout:
             line = next((line for line in process.stdout if line.startswith(READY)), "")
@@ -100,7 +107,7 @@ async def play(
     scene: Scene, callers: Callers, waves: Iterable[tuple[int, float]], crowd: tuple[int, int]
 ) -> None:
     """Traffic in waves of (clients, seconds), with mistakes, a canary and shadows in it; then
-    a crowd of (requests, texts each) that the queue cannot take, and a version that cannot be
+    crowds of (requests, texts each) that the queue cannot take, and a version that cannot be
     loaded.
     """
     versions = scene.versions
@@ -110,5 +117,8 @@ async def play(
     await callers.err()
     for clients, seconds in waves:
         await callers.send(clients, seconds)
-    await callers.crowd(*crowd)
+    for _ in range(MOST_CROWDS):
+        await callers.crowd(*crowd)
+        if callers.outcomes >= REFUSALS:
+            break
     await callers.change("sentiment", "load", version=versions.broken)

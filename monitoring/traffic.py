@@ -5,10 +5,11 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import cycle
 
 import httpx2
 
-EMBEDDINGS, SENTIMENT, EMBED = "/v1/embeddings", "/v1/sentiment", "/embed"
+EMBEDDINGS, SENTIMENT, CLASSIFY = "/v1/embeddings", "/v1/sentiment", "/v1/classify"
 FEEDBACK = "/v1/feedback"
 LABELS = ("negative", "neutral", "positive")
 # A sentence of this word is longer than any model reads.
@@ -37,6 +38,7 @@ class Sent:
     truncated: Counter[tuple[str, str]] = field(default_factory=Counter)
     labels: Counter[str] = field(default_factory=Counter)
     judged: Counter[str] = field(default_factory=Counter)
+    keys: Counter[str] = field(default_factory=Counter)
 
     def note(self, endpoint: str, texts: int, answer: httpx2.Response) -> None:
         """One request is over; `endpoint` as the route is declared."""
@@ -56,11 +58,11 @@ class Sent:
 class Callers:
     """Clients of the server at `url` that has the models `embedding` and `sentiment`."""
 
-    def __init__(self, url: str, texts: Sequence[str], admin_key: str, seed: int = 0) -> None:
+    def __init__(self, url: str, texts: Sequence[str], keys: Sequence[str], admin_key: str) -> None:
         self.sent = Sent()
-        self._texts = texts
-        self._rng = random.Random(seed)
-        self._key = {"Authorization": f"Bearer {admin_key}"}
+        self._texts, self._keys = texts, keys
+        self._rng = random.Random(0)
+        self._admin = {"Authorization": f"Bearer {admin_key}"}
         limits = httpx2.Limits(max_connections=200, max_keepalive_connections=200)
         self._client = httpx2.AsyncClient(base_url=url, limits=limits, timeout=60)
 
@@ -70,23 +72,19 @@ class Callers:
     async def change(self, model: str, action: str, **body: object) -> httpx2.Response:
         """Ask for a change of the models; the route's answer, whatever it is."""
         answer = await self._client.post(
-            f"/admin/models/{model}/{action}", json=body, headers=self._key
+            f"/admin/models/{model}/{action}", json=body, headers=self._admin
         )
         self.sent.note(f"/admin/models/{{name}}/{action}", 0, answer)
         return answer
 
-    async def send(self, clients: int, seconds: float, *, extra: Sequence[str] = ()) -> None:
-        """So many clients, each with its next request soon after the last answer.
-
-        extra: texts that are among the others.
-        """
-        texts = [*self._texts, *extra]
+    async def send(self, clients: int, seconds: float) -> None:
+        """So many clients, each with its next request soon after the last answer."""
         loop = asyncio.get_running_loop()
         stop_s = loop.time() + seconds
 
         async def client() -> None:
             while loop.time() < stop_s:
-                await self._one_request(texts)
+                await self._one_request()
                 await asyncio.sleep(self._rng.expovariate(1 / THINK_S))
 
         await asyncio.gather(*(client() for _ in range(clients)))
@@ -96,30 +94,39 @@ class Callers:
         for wrong in MISTAKES:
             await self._ask(EMBEDDINGS, wrong)
 
+    @property
+    def outcomes(self) -> set[str]:
+        """All that has become of requests so far."""
+        return {outcome for _, outcome in self.sent.requests}
+
     async def crowd(self, requests: int, texts_each: int) -> None:
-        """Large requests, all at once: more than the queue takes."""
+        """Large requests, all at once, each key in turn: more than a key may, and than all may."""
         texts = [
             [f"{self._rng.choice(self._texts)} {self._rng.random()}" for _ in range(texts_each)]
             for _ in range(requests)
         ]
-        await asyncio.gather(*(self._ask(EMBEDDINGS, {"input": one}) for one in texts))
+        keys = cycle(self._keys)
+        await asyncio.gather(
+            *(
+                self._ask(EMBEDDINGS, {"input": one}, key)
+                for one, key in zip(texts, keys, strict=False)
+            )
+        )
 
-    async def _one_request(self, texts: Sequence[str]) -> None:
+    async def _one_request(self) -> None:
         rng = self._rng
         if rng.random() < MISTAKE_SHARE:
             await self._ask(EMBEDDINGS, rng.choice(MISTAKES))
             return
-        some = [self._text(texts) for _ in range(rng.randint(1, 4))]
-        endpoint = rng.choice((EMBEDDINGS, SENTIMENT, SENTIMENT, EMBED))
-        if endpoint == EMBED:
-            await self._ask(EMBED, {"inputs": some})
-        elif endpoint == EMBEDDINGS:
+        some = [self._text() for _ in range(rng.randint(1, 4))]
+        endpoint = rng.choice((EMBEDDINGS, EMBEDDINGS, SENTIMENT, CLASSIFY))
+        if endpoint == EMBEDDINGS:
             await self._ask(EMBEDDINGS, {"input": some})
         else:
-            await self._sentiment(some)
+            await self._classify(endpoint, some)
 
-    async def _sentiment(self, texts: list[str]) -> None:
-        answer = await self._ask(SENTIMENT, {"input": texts})
+    async def _classify(self, endpoint: str, texts: list[str]) -> None:
+        answer = await self._ask(endpoint, {"input": texts, "model": "sentiment"})
         if not answer.is_success:
             return
         labels = [row["label"] for row in answer.json()["data"]]
@@ -131,19 +138,27 @@ class Callers:
         """Most labels were right, some were not."""
         true = label if self._rng.random() < 0.8 else self._rng.choice(LABELS)
         body = {"request_id": request_id, "index": 0, "label": true}
-        answer = await self._client.post(FEEDBACK, json=body)
-        self.sent.note(FEEDBACK, 0, answer)
+        await self._post(FEEDBACK, body, self._keys[0])
         self.sent.judged["right" if true == label else "wrong"] += 1
 
-    async def _ask(self, endpoint: str, body: dict[str, object]) -> httpx2.Response:
-        answer = await self._client.post(endpoint, json=body)
-        texts = body.get("input", body.get("inputs"))
-        self.sent.note(endpoint, len(texts) if isinstance(texts, list) else 1, answer)
+    async def _ask(self, endpoint: str, body: dict[str, object], key: str = "") -> httpx2.Response:
+        """A request with some key, or with the given one."""
+        texts = body.get("input")
+        count = len(texts) if isinstance(texts, list) else 1
+        return await self._post(endpoint, body, key or self._rng.choice(self._keys), count)
+
+    async def _post(
+        self, endpoint: str, body: dict[str, object], key: str, texts: int = 0
+    ) -> httpx2.Response:
+        headers = {"Authorization": f"Bearer {key}"}
+        answer = await self._client.post(endpoint, json=body, headers=headers)
+        self.sent.keys[key] += 1
+        self.sent.note(endpoint, texts, answer)
         return answer
 
-    def _text(self, texts: Sequence[str]) -> str:
+    def _text(self) -> str:
         """Some are asked again, some are too long, the others are new."""
-        text = self._rng.choice(texts)
+        text = self._rng.choice(self._texts)
         chance = self._rng.random()
         if chance < AGAIN_SHARE:
             return text

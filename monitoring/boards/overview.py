@@ -140,7 +140,8 @@ SATURATION = (
     ),
     Panel(
         "Workers busy",
-        "Share of the workers' time in model runs over five minutes, and at this moment.",
+        "Share of the workers' time in model runs over five minutes, and at this moment; more than "
+        "all while a short text overtakes long ones on a thread of its own.",
         "percentunit",
         (
             Query(f"encserve:workers_busy:ratio_rate5m{{{INSTANCE}}}", "{{instance}} 5 min"),
@@ -168,13 +169,19 @@ SATURATION = (
     ),
     Panel(
         "Memory",
-        "What the process holds, and the limit of its cgroup or machine.",
+        "What the process holds, the limit of its cgroup or machine, and what is held for callers "
+        "who wait: bodies, and texts in the queue.",
         "bytes",
         (
             Query(
                 f'process_resident_memory_bytes{{job="encserve", {INSTANCE}}}', "{{instance}} holds"
             ),
             Query(f"encserve_memory_limit_bytes{{{INSTANCE}}}", "{{instance}} may hold"),
+            Query(
+                f"encserve_bodies_bytes{{{INSTANCE}}} + on (instance) "
+                f"sum by (instance) (encserve_queue_bytes{{{INSTANCE}}})",
+                "{{instance}} holds for callers",
+            ),
         ),
         width=5,
     ),
@@ -189,6 +196,34 @@ SATURATION = (
             ),
         ),
         width=5,
+    ),
+)
+
+CALLERS = (
+    Panel(
+        "Requests/s by key",
+        "Requests that came with an API key; nothing where the server asks for none.",
+        "reqps",
+        (Query(rate("encserve_key_requests_total", INSTANCE, "key"), "{{key}}"),),
+        stacked=True,
+    ),
+    Panel(
+        "Tokens/s by key",
+        "Tokens of answers that each key has spent.",
+        "tokens/s",
+        (Query(rate("encserve_key_tokens_total", INSTANCE, "key"), "{{key}}"),),
+        stacked=True,
+    ),
+    Panel(
+        "Refused/s by key",
+        "As the key was over its rate, or over its share of the queue.",
+        "reqps",
+        (
+            Query(
+                rate("encserve_key_refusals_total", INSTANCE, "key, reason"), "{{key}} {{reason}}"
+            ),
+        ),
+        stacked=True,
     ),
 )
 
@@ -217,6 +252,7 @@ OVERVIEW = Board(
         Row("Traffic and errors", TRAFFIC),
         Row("Latency and objectives", LATENCY),
         Row("Saturation", SATURATION),
+        Row("Callers", CALLERS),
         Row("Alerts", ALERTS),
     ),
 )

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 LOOK_S = 0.5
 # A look that comes later than this was held up together with the runs: by a stopped process, a
 # paused container. Such time tells nothing about them.
-MOST_LOOK_S = 2 * LOOK_S
+MOST_LOOK_S = 4 * LOOK_S
 
 
 def end_process() -> None:

@@ -15,6 +15,7 @@ from service.offline.progress import Progress
 from service.store.repository import ModelRepository
 
 if TYPE_CHECKING:
+    from service.bulk.run import Work
     from service.bulk.summary import Summary
 
 AUTO = "auto"
@@ -67,6 +68,14 @@ def bulk(
     workers: Annotated[
         int | None, typer.Option(help="Runs side by side. (env ENCSERVE_WORKERS)")
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[ADDRESS]",
+            help="Work on a Ray cluster: host:port, auto for the one that this machine belongs to "
+            "(also without an address), or local.",
+        ),
+    ] = None,
     model_store: Store = None,
 ) -> None:
     """Embed or classify a column of files of any size; killed and run again, it goes on.
@@ -74,10 +83,7 @@ def bulk(
     OUT gets a Parquet file for each range of rows, with the columns of the input and those that
     the model adds, _failed.jsonl with the rows that cannot be encoded, and _summary.json.
     """
-    if importlib.util.find_spec("pyarrow") is None:
-        raise WorkshopError(
-            "bulk needs the extra 'bulk' (pyarrow is not installed): pip install 'encserve[bulk]'"
-        )
+    _require("pyarrow", "bulk")
     from service.bulk.job import DEFAULT_PART_ROWS, Options
     from service.bulk.run import Asked, run_job
     from service.loading import plan
@@ -93,7 +99,22 @@ def bulk(
     )
     published = ModelRepository(settings.model_store).resolve(name, version or None)
     asked = Asked(given, out, plan(published, settings), column, options)
-    _say(run_job(asked, settings, _show), out)
+    _say(run_job(asked, settings, _show, _on_cluster(ray) if ray else None), out)
+
+
+def _on_cluster(address: str) -> "Work":
+    _require("ray", "ray")
+    from service.bulk.cluster import Cluster
+
+    return Cluster(address)
+
+
+def _require(package: str, extra: str) -> None:
+    if importlib.util.find_spec(package) is None:
+        raise WorkshopError(
+            f"this needs the extra {extra!r} ({package} is not installed): "
+            f"pip install 'encserve[{extra}]'"
+        )
 
 
 def _too_long(word: str) -> "TooLong":

@@ -15,9 +15,10 @@ from tests.integration.conftest import Process, until
 from tests.integration.poisoned import HANG, poisoned_store
 
 STUCK_RUN_S = size(8.0, 0.5)
-STUCK_EXIT_S = size(20.0, 2.5)
-# Two looks of the watchdog, and what the machine needs to come round to it.
-LATE_S = 2.0
+STUCK_EXIT_S = size(20.0, 3.5)
+# Two looks of the watchdog, and what the machine needs to come round to it: little when nothing
+# else runs.
+LATE_S = size(2.0, 15.0)
 
 
 @pytest.fixture
@@ -58,11 +59,12 @@ def test_hanging_model_turns_readiness_red_in_time_and_then_ends_the_process(
 ) -> None:
     url = hanging.announced()[1]
     with hung_run(url) as sent_s:
+        until(lambda: "encserve_workers_busy 1.0" in httpx2.get(f"{url}/metrics").text)
+        assert ask(url, "good").status_code == 200
         until(lambda: httpx2.get(f"{url}/readyz").status_code == 503)
         red_s = time.monotonic() - sent_s
         assert httpx2.get(f"{url}/livez").status_code == 200
         assert "encserve_workers_stuck 1.0" in httpx2.get(f"{url}/metrics").text
-        assert ask(url, "good").status_code == 200
         status = hanging.popen.wait(timeout=60)
         ended_s = time.monotonic() - sent_s
     assert status == 70

@@ -16,7 +16,12 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 KUBERNETES = DEPLOY / "kubernetes"
 # What overlays and jobs build; components are built with the overlays that name them.
 BUILDS = ("base", "overlays/cpu-small", "overlays/cpu-large", "jobs")
-COMPONENTS = ("components/monitoring", "components/keda", "components/fetched-store")
+COMPONENTS = (
+    "components/monitoring",
+    "components/keda",
+    "components/fetched-store",
+    "components/keys",
+)
 # From the oldest that has all fields to the newest that the schemas are there for.
 VERSIONS = ("1.30", "1.34", "1.37")
 KSERVE = (DEPLOY / "kserve" / "serving-runtime.yaml", DEPLOY / "kserve" / "inference-service.yaml")

@@ -36,6 +36,7 @@ from tests.integration.manifests import (
 DOCKERFILE = (DEPLOY.parent / "docker" / "Dockerfile").read_text()
 ALTERNATIVES = [
     (KUBERNETES / "base", ("components/fetched-store",)),
+    (KUBERNETES / "base", ("components/keys",)),
     (KUBERNETES / "overlays" / "cpu-small", ("components/monitoring", "components/keda")),
 ]
 ALL = [
@@ -246,6 +247,21 @@ def test_init_step_fills_the_store_that_the_server_reads(tiny_store: Path, tmp_p
     assert done.exit_code == 0, done.output
     assert ModelRepository(tmp_path).names() == ["embedding"]
     assert "PersistentVolumeClaim" not in [one["kind"] for one in resources]
+
+
+def test_keys_are_read_where_the_secret_is_mounted() -> None:
+    deployment = of_kind(build(KUBERNETES / "base", ("components/keys",)), "Deployment")
+    (container,) = containers_of(deployment)
+    file = _settings_in(container).api_keys_file
+    (mount,) = (one for one in container["volumeMounts"] if one["name"] == "keys")
+    assert file is not None
+    assert str(file.parent) == mount["mountPath"]
+    assert (
+        f"--from-file={file.name}"
+        in (KUBERNETES / "components/keys/kustomization.yaml").read_text()
+    )
+    # The server's own mounts are still there.
+    assert {one["name"] for one in container["volumeMounts"]} == {"models", "tmp", "keys"}
 
 
 def test_inference_service_asks_the_protocol_for_a_model_that_is_served(

@@ -11,6 +11,7 @@ from tests.integration.manifests import BUILDS, KUBERNETES, Manifest, build
 
 WITH = [(name, ()) for name in BUILDS] + [
     ("base", ("components/fetched-store",)),
+    ("base", ("components/keys",)),
     ("overlays/cpu-small", ("components/monitoring", "components/keda")),
 ]
 

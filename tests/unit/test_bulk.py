@@ -411,6 +411,22 @@ def test_batches_hold_each_text_once_within_the_budget_the_longest_first() -> No
     assert list(batches(lengths, 60, padded=True)) == [[5], [1], [4, 2, 3, 0, 6]]
 
 
+def test_cluster_may_be_named_without_an_address(
+    tmp_path: Path, tiny_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(cli.bulk, "_on_cluster", asked.append)
+    write(tmp_path / "in.csv", TEXTS[:2])
+    told = [str(tmp_path / "in.csv"), "--model", "embedding", "--model-store", str(tiny_store)]
+    monkeypatch.setenv("ENCSERVE_PROBE", "false")
+    for number, ray in enumerate((["--ray"], ["--ray", "10.0.0.1:6379"], ["--ray", "local"])):
+        result = CliRunner().invoke(
+            cli.app, ["bulk", *told[:1], str(tmp_path / str(number)), *told[1:], *ray]
+        )
+        assert result.exit_code == 0, result.output
+    assert asked == ["auto", "10.0.0.1:6379", "local"]
+
+
 def test_command_shows_what_came_of_it(
     tmp_path: Path, tiny_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from benchmarks.costs import Costs, LoopCost, RunCost
-from benchmarks.simulated import MAX_BATCH_TOKENS, MAX_QUEUE_TOKENS, drive
+from benchmarks.sheet import MAX_BATCH_TOKENS, Costs, LoopCost, RunCost
+from benchmarks.simulated import MAX_QUEUE_TOKENS, drive
 
 RUN = RunCost(run_s=0.001, text_s=0.0, token_s=0.0001, pair_s=0.0)
 FREE_LOOP = LoopCost(0.0, 0.0, 0.0)

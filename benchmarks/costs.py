@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from itertools import cycle
+from itertools import chain, cycle, islice
 from pathlib import Path
 from statistics import median
 
@@ -23,7 +23,7 @@ import orjson
 from scipy.optimize import nnls
 
 from benchmarks.balancers import balancer
-from benchmarks.common import STORE, load_encoder, machine
+from benchmarks.common import STORE, load_encoder, machine, percentile
 from benchmarks.figures import print_table
 from benchmarks.generator import Drive, Stream, load_generator
 from benchmarks.lean_client import ask_once
@@ -35,6 +35,8 @@ from service.runtime.session import open_session
 from service.store.repository import ModelRepository
 
 BUDGETS = (16, 32, 64, 128)
+# Batches of each budget.
+EACH = 12
 LONG_TOKENS = 256
 ALONE_LENGTHS = (8, 16, 32, 64, 128, 256)
 Batch = list[Sequence[int]]
@@ -115,7 +117,8 @@ def measure(
     mixed = [one.texts[0] for one in loads["mixed"]][:1024]
     ids: Batch = [text.token_ids for text in tokenizer.encode(mixed)]
     alone = [ids_of_length(ids, length) for length in ALONE_LENGTHS]
-    batches = [list(_within(ids, budget)) for budget in BUDGETS] + [[[one] for one in alone]]
+    batches = [batch for budget in BUDGETS for batch in islice(_within(ids, budget), EACH)]
+    batches += [[one] for one in alone]
     narrow = _fit_runs(*side_by_side(encoder, batches, seconds))
     published = ModelRepository(store).resolve(model)
     session = open_session(
@@ -123,7 +126,7 @@ def measure(
         threads=available_cpus(),
     )
     wide_encoder = type(encoder)(session, traffic.manifest.output, traffic.manifest.width)
-    wide = _fit_runs(*one_by_one(wide_encoder, [[one] for one in alone], seconds))
+    wide = _fit_runs(*one_by_one(wide_encoder, batches, seconds))
     loop, client_request_s = loop_cost(loads, drive, server, seconds)
     return Costs(available_cpus(), narrow, wide, loop, client_request_s)
 
@@ -135,32 +138,36 @@ def ids_of_length(ids: Batch, length: int) -> list[int]:
 
 
 def side_by_side(
-    run: Run, batches: Sequence[Sequence[Batch]], seconds: float
+    run: Run, batches: Sequence[Batch], seconds: float
 ) -> tuple[list[Batch], list[float]]:
-    """Runs on every core at once: each batch, and the processor time of its thread."""
+    """Runs on every core at once: each batch, and the processor time of its thread.
 
-    def work(number: int) -> list[tuple[Batch, float]]:
-        found = []
-        kinds = [cycle(kind[number::2] or kind) for kind in batches]
-        stop_s = time.perf_counter() + seconds
-        while time.perf_counter() < stop_s:
-            for kind in kinds:
-                batch = next(kind)
-                since_s = time.thread_time()
-                run(batch)
-                found.append((batch, time.thread_time() - since_s))
-        return found
-
+    Of many runs of a batch the lower quartile: neighbours and interrupts only ever add.
+    """
     cores = available_cpus()
+    stop_s = time.perf_counter() + seconds
+
+    def work(number: int) -> list[list[float]]:
+        rounds: list[list[float]] = [[] for _ in batches]
+        turn = number * len(batches) // cores  # each at another batch
+        while time.perf_counter() < stop_s or turn < 4 * len(batches):
+            at = turn % len(batches)
+            since_s = time.thread_time()
+            run(batches[at])
+            rounds[at].append(time.thread_time() - since_s)
+            turn += 1
+        return rounds
+
     with ThreadPoolExecutor(cores) as threads:
-        found = [pair for pairs in threads.map(work, range(cores)) for pair in pairs]
-    return [batch for batch, _ in found], [took_s for _, took_s in found]
+        found = list(threads.map(work, range(cores)))
+    together = [list(chain.from_iterable(parts)) for parts in zip(*found, strict=True)]
+    return list(batches), [percentile(times, 0.25) for times in together]
 
 
 def one_by_one(
     run: Run, batches: Sequence[Batch], seconds: float
 ) -> tuple[list[Batch], list[float]]:
-    """One run at a time: each batch, and the least time that it took by the clock."""
+    """One run at a time: each batch, and the lower quartile of its times by the clock."""
     rounds: list[list[float]] = [[] for _ in batches]
     stop_s = time.perf_counter() + seconds / 2
     while time.perf_counter() < stop_s:
@@ -168,7 +175,7 @@ def one_by_one(
             since_s = time.perf_counter()
             run(batch)
             times.append(time.perf_counter() - since_s)
-    return list(batches), [median(times) for times in rounds]
+    return list(batches), [percentile(times, 0.25) for times in rounds]
 
 
 def loop_cost(

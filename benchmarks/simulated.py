@@ -168,6 +168,8 @@ class Replica:
             self._start(express=True)
 
     def _start(self, *, express: bool) -> bool:
+        if not self._queued_tokens:
+            return False
         batch = self._queue.take(self._env.now, express=express).batch
         if not batch:
             return False

@@ -71,7 +71,7 @@ class LiveModels:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        # The pool waits for its runs: one that is stuck would hold the end up for ever.
+        # Closing waits for runs until the watchdog says that they are stuck.
         await self.engines.close()
         self._watchdog.stop()
 

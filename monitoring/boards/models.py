@@ -23,7 +23,12 @@ VERSIONS = (
         "Requests/s by version",
         "Answered requests that found their model.",
         "reqps",
-        (Query(rate("encserve_slo_requests_total", MODEL, VERSION), "{{model}}@{{version}}"),),
+        (
+            Query(
+                rate("encserve_slo_requests_total", f'{MODEL}, model!=""', VERSION),
+                "{{model}}@{{version}}",
+            ),
+        ),
         stacked=True,
     ),
     Panel(

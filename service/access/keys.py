@@ -80,11 +80,20 @@ def read_secret(secret: str, file: Path | None) -> bytes | None:
     Raises:
         KeysInvalid: the file cannot be read, or holds nothing.
     """
-    if file is not None:
-        secret = _read(file).strip()
-        if not secret:
-            raise KeysInvalid(f"{file} holds no key")
-    return digest_of(secret) if secret else None
+    written = _written(secret, file)
+    return digest_of(written) if written else None
+
+
+def key_to_send(secret: str, file: Path | None) -> str:
+    """The key itself, of whoever asks a server for what needs it; empty where there is none.
+
+    Raises:
+        KeysInvalid: only its digest is known here, or the file cannot be read or holds nothing.
+    """
+    written = _written(secret, file)
+    if written.startswith(DIGEST_PREFIX):
+        raise KeysInvalid("only the digest of the key is known here: the key itself is needed")
+    return written
 
 
 def read_keys(written: str, file: Path | None) -> tuple[Key, ...]:
@@ -180,6 +189,15 @@ def _key(entry: dict[str, Any], which: str) -> Key:
     if type(share) not in (int, float) or not 0 < share <= 1:
         raise KeysInvalid(f"{which}: share must be above 0 and at most 1")
     return Key(name, bytes.fromhex(digest), rate, float(share))
+
+
+def _written(secret: str, file: Path | None) -> str:
+    if file is None:
+        return secret
+    secret = _read(file).strip()
+    if not secret:
+        raise KeysInvalid(f"{file} holds no key")
+    return secret
 
 
 def _read(file: Path) -> str:

@@ -14,7 +14,7 @@ from service.errors import AdminDisabled, Unauthorized
 
 # Whether the server is well, and the pages that carry no answers of models.
 OPEN_PATHS = frozenset(
-    ("/livez", "/readyz", "/health", "/openapi.json", "/docs", "/docs/oauth2-redirect")
+    ("/livez", "/readyz", "/health", "/ping", "/openapi.json", "/docs", "/docs/oauth2-redirect")
 )
 OPEN_BELOW = ("/health/", "/v2/health/", "/playground/", "/static-offline-docs/")
 PAGE = "/"

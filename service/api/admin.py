@@ -23,7 +23,14 @@ from service.live import LiveModels
 from service.shadow import Bar
 from service.store.manifest import VERSION
 
-router = APIRouter(prefix="/admin", route_class=StrictRoute, tags=["Administration"])
+
+class AdminRoute(StrictRoute):
+    """Who runs the server is heard under any load."""
+
+    urgent = True
+
+
+router = APIRouter(prefix="/admin", route_class=AdminRoute, tags=["Administration"])
 audit = logging.getLogger("service.audit")
 
 RESPONSES = documented_responses()

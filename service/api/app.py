@@ -31,6 +31,7 @@ from service.api.body_room import BodyRoom, LimitBodies
 from service.api.bulk_room import Rooms
 from service.api.errors import install_error_handlers
 from service.api.loop_lag import watch_loop
+from service.api.loop_turns import LoopTurns
 from service.api.observe import ObserveRequests
 from service.api.pages import CrossOrigin, SecureAnswers
 from service.feedback import Feedback
@@ -83,6 +84,7 @@ def create_app(
     app.state.feedback = Feedback(settings.feedback_texts, settings.feedback_file, metrics)
     app.state.engines = models.engines
     app.state.metrics = metrics
+    app.state.loop_turns = LoopTurns()
     app.state.bulk_rooms = Rooms(settings)
     # In this order a path is compared with the routes: those that are asked most come first.
     modules = (

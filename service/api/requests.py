@@ -38,10 +38,11 @@ class StrictRoute(APIRoute):
     field, the parts of its path and the request, whose state has the common headers as `call`,
     without the general solving of dependencies that it has none of.
 
-    dialect: how errors are told.
+    dialect: how errors are told. urgent: taken whatever the load is.
     """
 
     dialect: Dialect = OWN
+    urgent = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -58,6 +59,8 @@ class StrictRoute(APIRoute):
         self._refuse_other_parameters()
 
         async def handle_strictly(request: Request) -> Response:
+            if not self.urgent:
+                request.app.state.loop_turns.check()
             settings: Settings = request.app.state.settings
             request.state.call = read_headers(request.headers)
             value = await self.read_value(request, settings)

@@ -19,6 +19,7 @@ from prometheus_client import (
 from service.access.gate import keys_of
 from service.api.app import create_app
 from service.api.draining import DrainingServer
+from service.api.listening import listening_sockets
 from service.api.open_files import allow_files
 from service.api.protocol import SPARE_CONNECTIONS, strict_protocol
 from service.api.startup import log_loaded, log_settings
@@ -77,7 +78,7 @@ def run_server(settings: Settings) -> None:
         ssl_context_factory=None if tls is None else lambda config, default: tls,
     )
     try:
-        _Server(config, models, settings).run()
+        _Server(config, models, settings).run(listening_sockets(config))
     finally:
         if tracing is not None:
             tracing.close()

@@ -71,10 +71,15 @@ class Watchdog:
         self._thread.start()
 
     def stop(self) -> None:
-        """Look no more."""
+        """Look no more; called when the pool is closed. What is stuck then ends the process."""
         self._stopped.set()
         if self._thread.is_alive():
             self._thread.join()
+        if self._pool.stuck:
+            logger.critical(
+                "a run is still stuck at the end: the process ends with status %d", os.EX_SOFTWARE
+            )
+            self._end()
 
     def look(self) -> None:
         """Count how long the runs take already, and act on those that take too long."""

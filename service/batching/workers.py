@@ -12,6 +12,8 @@ from typing import ParamSpec, Protocol, TypeVar
 P = ParamSpec("P")
 T = TypeVar("T")
 EXPRESS = "express"
+# How often closing looks whether what it waits for is stuck.
+JOIN_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,14 +128,15 @@ class WorkerPool:
         return await asyncio.get_running_loop().run_in_executor(self._aside, noted)
 
     def close(self) -> None:
-        """Wait for the jobs under way; nothing is taken any more."""
+        """Wait for the jobs under way, unless one is stuck; nothing is taken any more."""
         with self.lock:
             self._closed = True
             self._work.notify_all()
             self._express.notify_all()
         for thread in self._threads:
-            thread.join()
-        self._aside.shutdown(wait=True, cancel_futures=True)
+            while thread.is_alive() and not self.stuck:
+                thread.join(JOIN_S)
+        self._aside.shutdown(wait=not self.stuck, cancel_futures=True)
 
     def _serve(self, express: bool) -> None:
         while (found := self._next(express)) is not None:

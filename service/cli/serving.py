@@ -188,11 +188,13 @@ def promote(
 ) -> None:
     """Let a running server serve its shadow version, if what was compared reaches the bar.
 
-    ENCSERVE_ADMIN_KEY is the server's.
+    ENCSERVE_ADMIN_KEY, or ENCSERVE_ADMIN_KEY_FILE, is the server's.
     """
     import json
     import urllib.error
     import urllib.request
+
+    from service.access.keys import key_to_send
 
     bar = {
         "min_texts": min_texts,
@@ -203,11 +205,13 @@ def promote(
     }
     if not server.startswith(("http://", "https://")):
         raise typer.BadParameter("--server is a URL, such as http://127.0.0.1:8080")
+    settings = settings_of()
+    admin_key = key_to_send(settings.admin_key.get_secret_value(), settings.admin_key_file)
     asked = urllib.request.Request(
         f"{server.rstrip('/')}/admin/models/{name}/promote",
         data=json.dumps(bar).encode(),
         headers={
-            "Authorization": f"Bearer {settings_of().admin_key.get_secret_value()}",
+            "Authorization": f"Bearer {admin_key}",
             "Content-Type": "application/json",
         },
     )

@@ -5,7 +5,9 @@ from typing import TypeVar
 
 Size = TypeVar("Size", int, float, str)
 
+FULL = os.environ.get("CHAOS") == "full"
+
 
 def size(full: Size, cut: Size) -> Size:
     """`full` where the variable CHAOS is set to "full", else `cut`."""
-    return full if os.environ.get("CHAOS") == "full" else cut
+    return full if FULL else cut

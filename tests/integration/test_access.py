@@ -21,7 +21,7 @@ from tests.integration.conftest import (
 KEY, SLOW, ADMIN, METRICS = "enc-canary-web", "enc-canary-slow", "enc-canary-adm", "enc-canary-mtr"
 SECRETS = (KEY, SLOW, ADMIN, METRICS)
 OPEN = (
-    *("/livez", "/readyz", "/health", "/v2/health/live", "/v2/health/ready", "/"),
+    *("/livez", "/readyz", "/health", "/ping", "/v2/health/live", "/v2/health/ready", "/"),
     *("/playground/app.js", "/docs", "/openapi.json", "/static-offline-docs/swagger-ui.css"),
 )
 TEXT = "the food is good"
@@ -137,6 +137,16 @@ def test_metrics_and_administration_take_their_own_key_alone(server: LiveServer)
     assert 'encserve_key_requests_total{key="web"}' in (
         server.client.get("/metrics", headers=bearer(METRICS)).text
     )
+
+
+def test_the_keys_name_is_in_the_line_of_its_request(
+    server: LiveServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        server.client.post("/v1/embeddings", json={"input": TEXT}, headers=bearer(KEY))
+        until(lambda: any(vars(one).get("fields", {}).get("key") for one in caplog.records))
+    told = [vars(one)["fields"] for one in caplog.records if "fields" in vars(one)]
+    assert [one["key"] for one in told if one.get("route") == "/v1/embeddings"] == ["web"]
 
 
 def test_no_key_is_in_logs_metrics_errors_or_the_pages(

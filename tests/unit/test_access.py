@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from service.access.accounts import UNLIMITED, KeyAccount
 from service.access.gate import Gate
-from service.access.keys import Key, make_key, parse_keys, read_keys
+from service.access.keys import Key, key_to_send, make_key, parse_keys, read_keys
 from service.errors import (
     AdminDisabled,
     InferenceFailed,
@@ -148,6 +148,15 @@ def test_administration_and_metrics_have_keys_of_their_own(written: str, tmp_pat
     gate().require_metrics(b"")
     with pytest.raises(AdminDisabled):
         gate().require_admin(b"")
+
+
+def test_a_key_that_is_sent_is_the_key_and_not_its_digest(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text(f"{SECRET}\n")
+    assert key_to_send("", file) == key_to_send(SECRET, None) == SECRET
+    assert key_to_send("", None) == ""
+    with pytest.raises(KeysInvalid, match="digest"):
+        key_to_send(f"sha256:{HEX}", None)
 
 
 def test_tokens_come_back_evenly_and_never_more_than_a_minutes(clock: Clock) -> None:

@@ -111,6 +111,30 @@ def test_run_that_ends_after_all_is_not_stuck_any_more() -> None:
         assert (trial.pool.stuck, trial.stuck) == (0, 0)
 
 
+def test_closing_does_not_wait_for_a_stuck_run_which_ends_the_process_instead() -> None:
+    trial = Trial()
+    with running(trial):
+        trial.pass_s(STUCK_RUN_S + LOOK_S)
+        trial.pool.close()
+        trial.watchdog.stop()
+        assert trial.ended == 1
+
+
+def test_closing_waits_for_a_run_that_is_not_stuck() -> None:
+    trial = Trial()
+    with running(trial) as gate:
+        closing = threading.Thread(target=trial.pool.close)
+        closing.start()
+        trial.pass_s(STUCK_RUN_S - LOOK_S)
+        assert closing.is_alive()
+        gate.set()
+        closing.join(timeout=10)
+        assert not closing.is_alive()
+        trial.watchdog.look()
+        trial.watchdog.stop()
+        assert trial.ended == 0
+
+
 def test_process_that_was_stopped_for_an_hour_has_no_stuck_runs() -> None:
     trial = Trial()
     with running(trial):

@@ -1,0 +1,134 @@
+"""Ten times as much as the server can do, from callers who do not wait for one another."""
+
+import asyncio
+import statistics
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import orjson
+import pytest
+
+from benchmarks.common import percentile
+from benchmarks.lean_client import ask_once, post_bytes
+from benchmarks.traffic import distinct_texts
+from tests.chaos.load import OpenLoop, capacity, failures
+from tests.chaos.replicas import Replica
+from tests.chaos.sizes import FULL, size
+from tests.conftest import SENTENCES
+
+TIMES_CAPACITY = 10
+OVERLOAD_S = size(120.0, 1.5)
+MEASURE_S = size(15.0, 0.5)
+# In the cut, a second of two cores that others use as well: it shows that the machinery works.
+LEAST_GOODPUT = size(0.9, 0.3)
+REFUSED_P99_S = size(0.05, 1.0)
+PROBE_P99_S = size(0.1, 1.0)
+NORMAL_AGAIN_S = size(5.0, 10.0)
+PROBE_EVERY_S = 0.1
+CLIENTS = 16
+TEXTS = size(8, 64)
+# Half a second is long for the tiny model, and short for the test.
+CUT = {"ENCSERVE_MAX_QUEUE_WAIT_S": "0.5", "ENCSERVE_MAX_BATCH_TOKENS": "32"}
+PROBES = ("/livez", "/readyz", "/metrics")
+
+
+@pytest.fixture
+def replica(tiny_store: Path, tmp_path: Path) -> Iterator[Replica]:
+    """With the default models for the full figures, which are worth nothing with tiny ones."""
+    store = Path("model_store") if FULL else tiny_store
+    assert (store / "embedding").exists(), "make the default models first: encserve bootstrap"
+    variables = {"ENCSERVE_CACHE_BYTES": "0", "ENCSERVE_DRAIN_S": "0"} | ({} if FULL else CUT)
+    started = Replica(store, tmp_path / "log", **variables)
+    try:
+        started.wait_until_ready()
+        yield started
+    finally:
+        started.close()
+
+
+def requests() -> Callable[[int], bytes]:
+    """Requests of `TEXTS` texts, no two the same."""
+    texts = distinct_texts(None) if FULL else SENTENCES
+
+    def make(number: int) -> bytes:
+        first = number * TEXTS
+        body = {"input": [f"{texts[at % len(texts)]} {at}" for at in range(first, first + TEXTS)]}
+        return post_bytes("/v1/embeddings", orjson.dumps(body))
+
+    return make
+
+
+@asynccontextmanager
+async def probing(url: str) -> AsyncIterator[list[float]]:
+    """Yields the times of the probes of the block, each over a connection of its own."""
+    took_s: list[float] = []
+
+    async def probe() -> None:
+        while True:
+            for path in PROBES:
+                asked_s = time.perf_counter()
+                answer = await ask_once(url, f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+                took_s.append(time.perf_counter() - asked_s)
+                assert answer.status == 200
+            await asyncio.sleep(PROBE_EVERY_S)
+
+    task = asyncio.create_task(probe())
+    yield took_s
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled(), task.exception()
+
+
+async def alone_s(url: str, make: Callable[[int], bytes], number: int) -> float:
+    """How long a request takes; for ever if it is refused."""
+    asked_s = time.perf_counter()
+    answer = await ask_once(url, make(number))
+    return time.perf_counter() - asked_s if answer.status == 200 else float("inf")
+
+
+async def until_normal_s(url: str, make: Callable[[int], bytes], normal_s: float) -> float:
+    """From now until a request takes no more than twice its usual time."""
+    since_s = time.perf_counter()
+    number = 2 * 10**9
+    while await alone_s(url, make, number := number + 1) > 2 * normal_s:
+        assert time.perf_counter() - since_s < 60
+    return time.perf_counter() - since_s
+
+
+def test_ten_times_the_load_leaves_goodput_refusals_probes_and_recovery_as_they_should_be(
+    replica: Replica,
+) -> None:
+    asyncio.run(overload(replica.url, requests()))
+
+
+async def overload(url: str, make: Callable[[int], bytes]) -> None:
+    normal_s = statistics.median([await alone_s(url, make, 3 * 10**9 + n) for n in range(20)])
+    before = await capacity(url, make, MEASURE_S, CLIENTS)
+    async with (
+        OpenLoop(url, make, TIMES_CAPACITY * before) as load,
+        probing(url) as probes,
+    ):
+        started_s = time.perf_counter()
+        await asyncio.sleep(OVERLOAD_S)
+        await load.stop()
+        ended_s = time.perf_counter()
+        normal_again_s = await until_normal_s(url, make, normal_s)
+    after = await capacity(url, make, MEASURE_S, CLIENTS)
+    answered = load.between(started_s, ended_s, 200) / (ended_s - started_s)
+    goodput = answered / statistics.mean([before, after])
+    refused_p99_s, probe_p99_s = load.took_s(429, 0.99), percentile(probes, 0.99)
+    print(
+        f"\ncapacity {before:.1f} before, {after:.1f} after (requests/s of {TEXTS} texts); sent "
+        f"{load.sent / (ended_s - started_s):.0f}/s for {ended_s - started_s:.0f} s; answered "
+        f"{answered:.1f}/s, goodput {goodput:.3f}; 200 p50 {load.took_s(200, 0.5):.2f} s, p99 "
+        f"{load.took_s(200, 0.99):.2f} s; 429 p50 {1000 * load.took_s(429, 0.5):.1f} ms, p99 "
+        f"{1000 * refused_p99_s:.1f} ms; probes p99 {1000 * probe_p99_s:.1f} ms of {len(probes)}; "
+        f"normal ({1000 * normal_s:.0f} ms) again after {normal_again_s:.2f} s"
+    )
+    assert load.statuses().keys() == {200, 429}, failures(load.outcomes)
+    assert goodput >= LEAST_GOODPUT
+    assert refused_p99_s <= REFUSED_P99_S
+    assert probe_p99_s <= PROBE_P99_S
+    assert normal_again_s <= NORMAL_AGAIN_S

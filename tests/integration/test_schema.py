@@ -17,7 +17,7 @@ from tests.integration.conftest import LiveServer
 
 OPENAPI = Path(__file__).parents[2] / "docs" / "openapi.json"
 # `make chaos` and `make fuzz` ask for more.
-EXAMPLES_A_ROUTE = int(os.environ.get("FUZZ_EXAMPLES", size(500, 25)))
+EXAMPLES_A_ROUTE = int(os.environ.get("FUZZ_EXAMPLES", size(420, 25)))
 FEWEST = size(20_000, 300)
 CONFORMANCE = [
     *("not_a_server_error", "status_code_conformance"),

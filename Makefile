@@ -69,7 +69,8 @@ fuzz: $(VENV)/dev.stamp  ## thousands of generated requests to every route
 
 chaos: $(VENV)/dev.stamp  ## all trials of docs/reliability.md in full, half an hour of soak among them
 	@CHAOS=full PUBLISHER_KILLS=500 SWAPS=200 $(BIN)/python -m pytest -s --ignore=tests/chaos/test_two_nodes.py \
-		tests/chaos tests/unit/test_store_kills.py tests/integration/test_live.py
+		tests/chaos tests/unit/test_store_kills.py tests/integration/test_live.py \
+		tests/integration/test_schema.py tests/integration/test_privacy.py
 
 bulk-ray-test: $(VENV)/dev.stamp  ## encserve bulk on a Ray cluster of three nodes that loses one: the same bytes
 	@$(PIP) install -c constraints.txt -e '.[ray]'

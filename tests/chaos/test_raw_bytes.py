@@ -47,7 +47,10 @@ def memory_bytes(pid: int) -> int:
 
 def test_mutated_bytes_are_no_fault_of_the_server(target: Process) -> None:
     url = target.announced()[1]
-    sound = [asked.raw() for asked in sound_requests(httpx2.get(f"{url}/openapi.json").json())]
+    sound = [
+        asked.raw()
+        for asked in sound_requests(httpx2.get(f"{url}/openapi.json", timeout=60).json())
+    ]
     sound += [chunked(request) for request in sound if request.startswith(b"POST")]
     port = int(url.rsplit(":", 1)[1])
     statuses = asyncio.run(send_all(port, sound, range(WARM_UP)))
@@ -55,7 +58,7 @@ def test_mutated_bytes_are_no_fault_of_the_server(target: Process) -> None:
     statuses += asyncio.run(send_all(port, sound, range(WARM_UP, STREAMS)))
     grown = memory_bytes(target.popen.pid) - before
     assert target.popen.poll() is None
-    assert httpx2.post(f"{url}/v1/sentiment", json={"input": "the food"}).status_code == 200
+    assert httpx2.post(f"{url}/v1/sentiment", json={"input": "food"}, timeout=60).is_success
     assert [status for status in statuses if status >= 500] == []
     assert statuses[200] > STREAMS // 50, "hardly anything was sound: the mutations are too wild"
     assert statuses[400] > STREAMS // 20

@@ -187,7 +187,7 @@ class Process:
         return "".join(self.lines)
 
     def announced(self) -> re.Match[str]:
-        assert self._ready.wait(timeout=30)
+        assert self._ready.wait(timeout=120)
         found = READY.search(self.output)
         assert found, self.output
         return found

@@ -122,6 +122,9 @@ bench-scaling: $(VENV)/dev.stamp  ## how time and memory grow with workers, text
 bench-load: $(VENV)/dev.stamp  ## 32 clients for 30 s against a fresh server; metrics must agree
 	@$(BIN)/python -m benchmarks.load
 
+bench-bulk: $(VENV)/dev.stamp  ## encserve bulk against that ceiling: make bench-bulk FILE=texts.tsv
+	@$(BIN)/python -m benchmarks.bulk $(FILE)
+
 bench-limit: $(VENV)/dev.stamp  ## the ceiling of the same ONNX in process, and the server's share of it
 	@$(BIN)/python -m benchmarks.limit
 

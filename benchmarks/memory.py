@@ -3,7 +3,7 @@
     python -m benchmarks.memory [--model embedding] [--variants fp32 int8]
 
 Each column is a process of its own that makes the runs in the order of the table; memory is what
-the process holds of the machine's (PSS), after three runs of each kind. The model must have
+the process holds of the machine's (PSS), after a run of each kind. The model must have
 positions for 512 tokens.
 """
 
@@ -25,7 +25,7 @@ RUNS = {
     "32 texts of 512": [512] * 32,
     "1 text of 8": [8],
 }
-REPEATS = 3
+REPEATS = 1
 NEVER = 10**9
 # Runs of more tokens than that are followed by shrinking.
 THRESHOLDS = {"as it is": NEVER, "shrunk": runtime.LARGE_RUN_TOKENS, "always shrunk": 0}

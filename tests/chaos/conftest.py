@@ -5,5 +5,7 @@ from tests.integration.conftest import process, server, start_server
 
 __all__ = ["process", "server", "start_server"]
 
-# What takes minutes and Debian packages, and of which there is no cut.
-collect_ignore = [] if FULL else ["test_replicas.py"]
+# What takes minutes, root or packages of its own, and of which there is no cut: `make chaos`,
+# `make nodes-test` and `make bulk-ray-test` run them.
+WITHOUT_CUT = ["test_replicas.py", "test_two_nodes.py", "test_bulk_ray.py"]
+collect_ignore = [] if FULL else WITHOUT_CUT

@@ -1,6 +1,5 @@
 """The same job on a Ray cluster that loses a node: the same bytes. `make bulk-ray-test` runs it."""
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -11,16 +10,12 @@ import pytest
 from typer.testing import CliRunner
 
 from service import cli
-from tests.chaos.sizes import size
 from tests.conftest import SENTENCES
 
 PARTS, PART_ROWS = 300, 40
 TEXTS = [f"{SENTENCES[number % 4]} {number}" for number in range(PARTS * PART_ROWS)]
 
 
-@pytest.mark.skipif(
-    size(0, 1) == 1 or importlib.util.find_spec("ray") is None, reason="by make bulk-ray-test"
-)
 def test_cluster_that_loses_a_node_gives_the_same_bytes_as_one_process(
     tmp_path: Path, tiny_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,11 +12,10 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.chaos.sizes import size
 from tests.offline.test_finetune import command, published
 
-# Two launchers that import torch twice each take half a minute on two cores: in full only.
-WAYS = ("addresses", "namespaces")[: size(2, 0)]
+# Two launchers that import torch twice each take half a minute on two cores.
+WAYS = ("addresses", "namespaces")
 
 
 class Node(NamedTuple):

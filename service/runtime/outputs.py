@@ -99,6 +99,10 @@ def zero_shot_scores(
     return sigmoid(cosines - baseline[:, None])
 
 
+# The row of a text that failed is all zeros; what divides by less overflows.
+SMALLEST_LARGEST = np.float32(1e-30)
+
+
 def quantize_int8(vectors: FloatArray) -> Int8Array:
     """Each vector scaled so that its largest number is 127, and rounded, [n, d] -> [n, d].
 
@@ -106,7 +110,7 @@ def quantize_int8(vectors: FloatArray) -> Int8Array:
     vectors does not depend on their scales.
     """
     largest = np.abs(vectors).max(axis=-1, keepdims=True)
-    scale = np.float32(127) / np.maximum(largest, np.finfo(np.float32).tiny)
+    scale = np.float32(127) / np.maximum(largest, SMALLEST_LARGEST)
     result: Int8Array = np.rint(vectors * scale).astype(np.int8)
     return result
 

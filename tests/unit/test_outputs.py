@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from service.runtime.outputs import compound, softmax, truncate_dimensions
+from service.runtime.outputs import compound, quantize_int8, softmax, truncate_dimensions
 
 
 def rows(*values: list[float]) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
@@ -35,3 +35,8 @@ def test_compound_runs_from_minus_one_to_one_whatever_the_order_of_labels() -> N
     scores = rows([1, 0, 0], [0, 0, 1], [0.25, 0.5, 0.25])
     assert compound(scores, ("positive", "neutral", "negative")).tolist() == [1, -1, 0]
     assert compound(scores, ("negative", "neutral", "positive")).tolist() == [-1, 1, 0]
+
+
+def test_row_of_zeros_is_zeros_as_bytes_without_a_warning() -> None:
+    quantized = quantize_int8(rows([0, 0], [1e-35, 0], [0.25, -1]))
+    assert quantized.tolist() == [[0, 0], [0, 0], [32, -127]]

@@ -142,7 +142,7 @@ def _request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _PLAIN_ID.fullmatch(value):
             return str(value, "ascii")
-    # Names a request and is no secret: asking the system for each would cost more than all the rest.
+    # It names a request and is no secret; bytes from the system cost a call for each.
     return f"{getrandbits(128):032x}"
 
 

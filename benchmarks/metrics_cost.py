@@ -103,8 +103,9 @@ def pairs_of(
 @contextmanager
 def serving(command: Sequence[str], store: Path, cache_bytes: int) -> Iterator[Server]:
     settings = {"ENCSERVE_CACHE_BYTES": str(cache_bytes), "ENCSERVE_DRAIN_S": "0"}
-    options = ["serve", "--port", "0", "--models", "embedding", "--model-store", str(store)]
-    with child([*command, *options], settings, stdout=subprocess.PIPE) as process:
+    options = ["serve", "--port", "0", "--models", "embedding", "--log-level", "warning"]
+    command = [*command, *options, "--model-store", str(store)]
+    with child(command, settings, stdout=subprocess.PIPE) as process:
         assert process.stdout
         line = next((line for line in process.stdout if line.startswith(READY)), "")
         if not line:

@@ -4,6 +4,7 @@
 # that the Dockerfile names by default is another one; it is built where an engine can pull it.
 #
 #   docker/image_test.sh        as root, on Debian with apt-get, python3 and a network for packages
+#   docker/image_test.sh sizes  builds the server's image only, and lists its layers
 #
 # ENCSERVE_IMAGE_CACHE  where the base and the layers are kept between runs
 #                       [default: $XDG_CACHE_HOME/encserve-image]; about 9 GB, as each layer is a
@@ -15,6 +16,8 @@ readonly BASE=localhost/python-base:bookworm
 readonly SERVER=localhost/encserve:test
 readonly OFFLINE=localhost/encserve-offline:test
 readonly RUN_AS=10001
+# What the server's image may add to its base; models are not in it.
+readonly MOST_MB=350
 
 cache=${ENCSERVE_IMAGE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/encserve-image}
 work=
@@ -37,8 +40,14 @@ main() {
     install_tools
     make_base
     read_pip_settings
+    if [[ ${1:-} == sizes ]]; then
+        build server "$SERVER"
+        check_size
+        return
+    fi
     build offline "$OFFLINE"
     build server "$SERVER"
+    check_size
     check_server_image
     make_models
     serve
@@ -185,6 +194,58 @@ build() { # target, tag
     if [[ -n $before && $before != "$(bh images --quiet --no-trunc "$2")" ]]; then
         bh rmi "$before" >/dev/null 2>&1 || true
     fi
+}
+
+# The layers that the server's image adds to its base, as a table, and what is large in them.
+check_size() {
+    local container=
+    new_container "$SERVER"
+    say "layers of the server's image over its base, in MB:"
+    python3 - "$cache/storage" "$BASE" "$SERVER" "$MOST_MB" <<'PYTHON' || fail "the image is too large"
+import json, pathlib, sys
+
+storage, base, server, most_mb = sys.argv[1:]
+
+
+def read(name):
+    return json.loads(pathlib.Path(storage, name).read_text())
+
+
+layers = {layer["id"]: layer for layer in read("vfs-layers/layers.json")}
+images = {name: image for image in read("vfs-images/images.json") for name in image.get("names") or ()}
+
+
+def chain(name):
+    """The layers of an image, from its base up."""
+    found, at = [], images[name]["layer"]
+    while at:
+        found.append(layers[at])
+        at = layers[at].get("parent")
+    return found[::-1]
+
+
+folder = pathlib.Path(storage, "vfs-images", images[server]["id"])
+config = next(
+    parsed
+    for file in folder.iterdir()
+    if file.name.startswith("=")
+    for parsed in [json.loads(file.read_bytes() or b"{}")]
+    if "history" in parsed
+)
+made_by = [step["created_by"] for step in config["history"] if not step.get("empty_layer")]
+added = chain(server)[len(chain(base)):]
+total = 0
+for layer, step in zip(added, made_by[-len(added):]):
+    megabytes = layer.get("diff-size", 0) / 1e6
+    total += megabytes
+    print(f"image-test:   {megabytes:8.1f}  {' '.join(step.split())[:90]}")
+print(f"image-test:   {total:8.1f}  together, {most_mb} are allowed")
+sys.exit(total > float(most_mb))
+PYTHON
+    say "the largest packages of it, in MB:"
+    bh run --isolation chroot "$container" -- sh -c \
+        'du --block-size=1MB --summarize /opt/encserve/lib/python3*/site-packages/* | sort -rn | head -n 12' |
+        sed 's,/opt.*site-packages/,,; s,^,image-test:   ,'
 }
 
 # One field of an image's configuration, a word a line.

@@ -1,6 +1,7 @@
 """What a caller may still take: tokens a minute, and a share of what may wait at once."""
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -92,7 +93,9 @@ class KeyAccount:
         self.allowance = (
             None if key.tokens_per_minute is None else Allowance(key.tokens_per_minute, clock)
         )
-        self._max_held = max(1, int(key.share * max_queue_tokens))
+        # All of the queue is no limit of a key's: the queue says itself that it is full, which is
+        # the server's fault and not the caller's.
+        self._max_held = math.inf if key.share == 1 else max(1, int(key.share * max_queue_tokens))
         self._held = 0
         self._clock = clock
         self._logged_at_s: float | None = None

@@ -1,7 +1,9 @@
 """From what the command line names to inputs and parts: one walk through every file, once a job."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from glob import glob
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ FORMATS: dict[str, Format] = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
 }
+# Names are looked for in so many JSON lines.
+LINES_FOR_NAMES = 100
 # A part ends before it holds more, however few rows that are: parts are held in memory.
 MOST_PART_BYTES = 32 * 2**20
 DEFAULT_COLUMN = "text"
@@ -62,7 +66,8 @@ def choose_column(path: Path, column: str | None) -> str:
         InvalidField: the file has no such column, or no one can tell which.
         DatasetInvalid: it cannot be read.
     """
-    names = _names(path)
+    with _readable(path):
+        names = _names(path)
     if column is None:
         column = names[0] if len(names) == 1 else DEFAULT_COLUMN
     if column not in names:
@@ -81,17 +86,21 @@ def _names(path: Path) -> list[str]:
     names, start = read_header(path, kind)
     if kind != "jsonl":
         return names
-    objects = (line.values for line in lines(path, kind, start) if isinstance(line.values, dict))
-    return list(next(objects, {}))
+    first = islice(lines(path, kind, start), LINES_FOR_NAMES)
+    return list(
+        dict.fromkeys(
+            name for line in first if isinstance(line.values, dict) for name in line.values
+        )
+    )
 
 
 def cut(
-    paths: Sequence[Path], column: str, part_rows: int, advance: Any = lambda: None
+    paths: Sequence[Path], column: str, part_rows: int, advance: Callable[[int], None]
 ) -> tuple[tuple[Input, ...], tuple[Part, ...]]:
     """Look through all files.
 
     Args:
-        advance: called after each of them.
+        advance: told how many further MiB were looked through.
 
     Raises:
         DatasetInvalid: one cannot be read, or they have different columns.
@@ -100,9 +109,15 @@ def cut(
     kinds = KindsSeen(column)
     inputs: list[Input] = []
     parts: list[Part] = []
+    seen = Seen(advance)
     for path in paths:
-        status = path.stat()
-        cuts = list(_cuts(path, kind, part_rows, kinds))
+        with _readable(path):
+            status = path.stat()
+            cuts = []
+            for one in _cuts(path, kind, part_rows, kinds):
+                cuts.append(one)
+                seen.bytes(one[3])
+            digest = sha256_of(path)
         parts += [
             Part(number, len(inputs), *one) for number, one in enumerate(cuts, start=len(parts))
         ]
@@ -112,12 +127,13 @@ def cut(
                 format=kind,
                 bytes=status.st_size,
                 mtime_ns=status.st_mtime_ns,
-                sha256=sha256_of(path),
+                sha256=digest,
                 rows=sum(rows for _, rows, _, _ in cuts),
                 columns=_columns(path, kind),
             )
         )
-        advance()
+        if kind == "parquet":
+            seen.bytes(status.st_size)
     if kind == "jsonl":
         found = kinds.columns()
         inputs = [source.model_copy(update={"columns": found}) for source in inputs]
@@ -125,6 +141,29 @@ def cut(
         raise DatasetInvalid(f"{paths[0]} has no rows" if len(paths) == 1 else "no file has rows")
     _require_alike(inputs, column)
     return tuple(inputs), tuple(parts)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Raises DatasetInvalid if it is not there, or not to be read."""
+    try:
+        yield
+    except OSError as error:
+        raise DatasetInvalid(f"{path} cannot be read: {error.strerror}") from error
+
+
+class Seen:
+    """Tells of whole MiB, of bytes that come in any number."""
+
+    def __init__(self, advance: Callable[[int], None]) -> None:
+        self._advance = advance
+        self._bytes = 0
+
+    def bytes(self, more: int) -> None:
+        before = self._bytes // 2**20
+        self._bytes += more
+        if steps := self._bytes // 2**20 - before:
+            self._advance(steps)
 
 
 _Cut = tuple[int, int, int, int]

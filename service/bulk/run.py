@@ -70,8 +70,8 @@ def run_job(asked: Asked, settings: Settings, show: Show, work: "Work | None" = 
         StoreUnwritable: the disk is full.
     """
     work = work or encode_here
-    with alone_in(asked.out), writing(asked.out):
-        job = begin(asked, settings)
+    with writing(asked.out), alone_in(asked.out):
+        job = begin(asked, settings, show)
         todo = left_to_do(asked.out, job)
         left = sum(part.rows for part in todo)
         seconds = 0.0
@@ -92,7 +92,7 @@ def encode_here(
         return encode_parts(parts, encoder, reader, writer, advance)
 
 
-def begin(asked: Asked, settings: Settings) -> Job:
+def begin(asked: Asked, settings: Settings, show: Show) -> Job:
     """The job of the folder `asked.out`: that which was begun there, or a new one.
 
     Call it with the lock of the folder held.
@@ -121,7 +121,9 @@ def begin(asked: Asked, settings: Settings) -> Job:
             _require_unchanged_input(source)
         return begun
     _require_empty(asked.out)
-    inputs, parts = cut(paths, column, options.part_rows)
+    mebibytes = sum(path.stat().st_size for path in paths) // 2**20
+    with show("look through, MiB", max(1, mebibytes), 0) as advance:
+        inputs, parts = cut(paths, column, options.part_rows, advance)
     job = Job(model=model, options=options, inputs=inputs, parts=parts)
     require_new_columns(job, manifest)
     write_job(asked.out, job)

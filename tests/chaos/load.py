@@ -42,7 +42,7 @@ class OpenLoop:
 
     async def __aenter__(self) -> Self:
         self._idle: list[Connection] = []
-        self._stop = asyncio.Event()
+        self._stop, self._seen = asyncio.Event(), asyncio.Event()
         self._asking: set[asyncio.Task[None]] = set()
         self._sending = asyncio.create_task(self._send())
         return self
@@ -62,6 +62,13 @@ class OpenLoop:
         """Send nothing more; what was sent is still waited for at the end of the block."""
         self._stop.set()
         await self._sending
+
+    async def until_seen(self, status: int, count: int) -> None:
+        """Wait for so many answers with this status; a minute at most."""
+        async with asyncio.timeout(60):
+            while self.statuses()[status] < count:
+                self._seen.clear()
+                await self._seen.wait()
 
     def took_s(self, status: int, share: float) -> float:
         """A quantile of the times of the answers with this status."""
@@ -106,6 +113,7 @@ class OpenLoop:
             reason = f"{type(error).__name__}: {error}"
         took_s = time.perf_counter() - due_s
         self.outcomes.append(Outcome(due_s, took_s, status, reason))
+        self._seen.set()
 
     async def _connection(self) -> Connection:
         while self._idle:
@@ -123,14 +131,14 @@ async def capacity(url: str, make: Callable[[int], bytes], seconds: float, clien
 
     async def client() -> None:
         connection = await Connection.open(url)
-        while time.perf_counter() < started_s + seconds:
+        while time.perf_counter() < started_s + seconds or len(answered) < clients:
             answer = await connection.ask(make(next(numbers)))
             if answer.status == 200:
                 answered.append(time.perf_counter())
         connection.close()
 
     await asyncio.gather(*(client() for _ in range(clients)))
-    return sum(at_s < started_s + seconds for at_s in answered) / seconds
+    return len(answered) / (max(answered) - started_s)
 
 
 def failures(outcomes: Sequence[Outcome]) -> list[str]:

@@ -100,6 +100,17 @@ def test_every_documented_example_is_answered_with_a_key_and_charged(server: Liv
     assert spent() - before == 2 * TOKENS
 
 
+def test_labels_in_the_callers_own_words_are_charged_beside_the_text(server: LiveServer) -> None:
+    def spent() -> float:
+        return server.registry.get_sample_value("encserve_key_tokens_total", {"key": "web"}) or 0
+
+    before = spent()
+    body = {"input": TEXT, "candidate_labels": ["food", "train"]}
+    answer = server.client.post("/v1/classify", json=body, headers=bearer(KEY))
+    assert answer.status_code == 200, answer.text
+    assert spent() - before > answer.json()["usage"]["total_tokens"] == TOKENS
+
+
 def test_a_key_over_its_rate_is_told_when_to_come_back(server: LiveServer) -> None:
     def ask() -> httpx2.Response:
         return server.client.post("/embed", json={"inputs": TEXT}, headers=bearer(SLOW))

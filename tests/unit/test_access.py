@@ -190,6 +190,13 @@ def test_what_ends_in_an_error_is_not_charged(clock: Clock) -> None:
         paying.check(1)
 
 
+def test_a_key_that_may_fill_the_queue_is_limited_by_the_queue_alone(clock: Clock) -> None:
+    """Which then refuses for the server's sake: that is not the caller's fault."""
+    paying = account(clock)
+    with paying.spending(1000), paying.spending(1000):
+        paying.check(1000)
+
+
 def test_a_share_is_of_what_is_under_way(clock: Clock) -> None:
     paying = account(clock, share=0.5)
     with paying.spending(300):

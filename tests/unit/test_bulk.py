@@ -361,6 +361,14 @@ def test_folder_and_pattern_are_read_in_order_of_their_paths(tmp_path: Path, job
     assert job(folder / "b" / "*.csv").rows_out == 10
 
 
+def test_input_or_output_that_is_not_there_is_said_in_one_line(tmp_path: Path, job: Job) -> None:
+    with pytest.raises(DatasetInvalid, match="has to be a file"):
+        job(tmp_path / "none.csv")
+    source = write(tmp_path / "in.csv", TEXTS[:2])
+    with pytest.raises(InvalidField, match="folder"):
+        job(source, out=source)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "error", "says"),
     [

@@ -15,7 +15,7 @@ from tests.chaos.streams import chunked, mutated
 from tests.integration.conftest import Process
 from tests.integration.every_route import checked_error, sound_requests
 
-STREAMS = size(50_000, 500)
+STREAMS = size(50_000, 300)
 WARM_UP = STREAMS // 5
 AT_ONCE = 64
 MOST_GROWTH_BYTES = 32 * 2**20

@@ -17,7 +17,7 @@ from tests.chaos.sizes import size
 from tests.integration.conftest import Process
 
 CLIENTS = size(500, 30)
-LIMIT_S = size(10.0, 1.0)
+LIMIT_S = size(10.0, 0.5)
 # They come one after another, and all of them are there before the first is cut off.
 RAMP_S = 0.8 * LIMIT_S
 # Over the limit: a look of the server's, a client's turn among hundreds and, for readers, the time

@@ -90,6 +90,8 @@ def _session_options(threads: int) -> onnxruntime.SessionOptions:
     # Threads that wait for their share spin, which is what makes them worth having; they must not
     # go on when the run has ended.
     options.add_session_config_entry("session.force_spinning_stop", "1")
+    # A plan of memory is kept for each shape of a batch that was ever run, and few come again.
+    options.enable_mem_pattern = False
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL

@@ -307,6 +307,27 @@ def test_run_that_was_stopped_goes_on_and_computes_no_finished_part_again(
     assert (again.computed, again.resumed, again.rows_out) == (0, 50, 50)
 
 
+def test_part_that_was_half_written_does_not_count(
+    tmp_path: Path, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write(tmp_path / "in.csv", TEXTS)
+    job(source, part_rows=8, out=tmp_path / "whole")
+    write_table = parquet.write_table
+
+    def stop_half_way(table: Any, path: Path, **options: Any) -> None:
+        write_table(table, path, **options)
+        os.truncate(path, path.stat().st_size // 2)
+        raise Stopped
+
+    with monkeypatch.context() as patch:
+        patch.setattr(parquet, "write_table", stop_half_way)
+        with pytest.raises(Stopped):
+            job(source, part_rows=8)
+    assert job(source, part_rows=8).resumed == 0
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+    assert not list((tmp_path / "out" / "_job").glob("*.tmp"))
+
+
 def files(out: Path) -> dict[str, tuple[int, int]]:
     return {
         path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in out.glob("*.parquet")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_args
 
 import typer
 
-from service.cli.common import Store, app, settings_of
+from service.cli.common import Store, app, examples, settings_of
 from service.errors import WorkshopError
 from service.offline.progress import Progress
 from service.store.repository import ModelRepository
@@ -35,7 +35,14 @@ class _OptionalAddress(typer.core.TyperCommand):
         return super().parse_args(ctx, args)
 
 
-@app.command(cls=_OptionalAddress)
+@app.command(
+    cls=_OptionalAddress,
+    epilog=examples(
+        "encserve bulk reviews.parquet out --model sentiment",
+        "encserve bulk 'texts/*.jsonl' out --model embedding --column body --dimensions 128",
+        "encserve bulk texts out --model embedding --ray auto",
+    ),
+)
 def bulk(
     given: Annotated[
         str,

@@ -21,6 +21,9 @@ from monitoring.versions import Versions, copy_with_versions
 ADMIN_KEY = "admin of this scene"
 # Each caller's key is its name.
 CALLERS = ("search", "support", "nightly")
+# Tokens a minute, and a share of the queue: nearly all of it, so that in a crowd some meet the end
+# of their share and some that of the queue.
+LIMITS = "1000000000:0.99"
 CANARY_SHARE = 0.3
 # What a crowd is there for; whether one is enough depends on how fast the queue is emptied.
 REFUSALS = {"overloaded", "rate_limit_exceeded"}
@@ -92,7 +95,8 @@ def _serving(
 ) -> Iterator[tuple[subprocess.Popen[str], str]]:
     command = [sys.executable, "-m", "service.cli", "serve", "--port", "0"]
     command += ["--model-store", str(store), "--log-level", "error"]
-    known = ",".join(f"{name}:{hashlib.sha256(name.encode()).hexdigest()}" for name in CALLERS)
+    digests = {name: hashlib.sha256(name.encode()).hexdigest() for name in CALLERS}
+    known = ",".join(f"{name}:{digest}:{LIMITS}" for name, digest in digests.items())
     keys = {"ENCSERVE_ADMIN_KEY": ADMIN_KEY, "ENCSERVE_API_KEYS": known}
     with child(command, {**variables, **keys}, stdout=subprocess.PIPE) as process:
         assert process.stdout

@@ -18,6 +18,12 @@ from service.store.repository import ModelRepository
 
 TINY_MAX_TOKENS = 32
 SENTENCES = ("the food is good", "a bad train at nine", "the leaves", "not a good train leaves")
+# Files that take minutes: begun first, they do not end long after all the others.
+LONGEST_FIRST = (
+    "integration/test_default_models.py",
+    "book/test_pages.py",
+    "unit/test_store_kills.py",
+)
 _WORDS = [
     "[PAD]",
     "[UNK]",
@@ -25,6 +31,10 @@ _WORDS = [
     "[SEP]",
     *["the", "a", "not", "good", "bad", "train", "leaves", "at", "nine", "food"],
 ]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not item.path.as_posix().endswith(LONGEST_FIRST))
 
 
 def tiny_tokenizer() -> tokenizers.Tokenizer:

@@ -26,7 +26,7 @@ bootstrap: $(VENV)/offline.stamp  ## make the default models if the store lacks 
 	@$(BIN)/encserve bootstrap
 
 test: $(VENV)/dev.stamp lint types contracts  ## ruff, mypy --strict, import contracts and pytest
-	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
+	@OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/dev.stamp  ## ruff: rules and format
 	@$(BIN)/ruff check .

@@ -9,7 +9,7 @@ SUPPLY := .supply
 COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(SUPPLY)/tools/bin/pip-compile --quiet --generate-hashes \
 	--strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options \
 	-c constraints.txt
-# Test files that run side by side; a file's own tests run in their order.
+# Test files that run side by side, a core each; a file's own tests run in their order.
 TEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
@@ -26,7 +26,7 @@ bootstrap: $(VENV)/offline.stamp  ## make the default models if the store lacks 
 	@$(BIN)/encserve bootstrap
 
 test: $(VENV)/dev.stamp lint types contracts  ## ruff, mypy --strict, import contracts and pytest
-	@OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/dev.stamp  ## ruff: rules and format
 	@$(BIN)/ruff check .

@@ -33,11 +33,6 @@ _WORDS = [
 ]
 
 
-def pytest_configure() -> None:
-    # Test files run side by side, and tiny models gain nothing from threads that wait for cores.
-    torch.set_num_threads(1)
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: not item.path.as_posix().endswith(LONGEST_FIRST))
 

@@ -2,18 +2,17 @@
 
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx2
 
-from tests.chaos.replicas import LOOK_S, free_port
+from tests.chaos.replicas import free_port
+from tests.integration.conftest import until
 
 HAPROXY = Path("docker/haproxy/haproxy.cfg")
 NGINX = Path("docker/nginx/nginx.conf")
-START_S = 20
 
 
 def binary_of(name: str, package: str) -> str:
@@ -68,11 +67,8 @@ def _running(command: Sequence[str], port: int, folder: Path) -> Iterator[str]:
     with log.open("ab") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
     try:
-        give_up_s = time.monotonic() + START_S
-        while not _answers(url):
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < give_up_s, log.read_text()
-            time.sleep(LOOK_S)
+        until(lambda: process.poll() is not None or _answers(url))
+        assert process.poll() is None, log.read_text()
         yield url
     finally:
         process.terminate()

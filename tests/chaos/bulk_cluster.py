@@ -8,7 +8,6 @@ A process of its own: Ray takes over much of the one that it runs in.
 import json
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -25,7 +24,7 @@ from service.settings import load_settings
 from service.store.repository import ModelRepository
 
 NODE = {"num_cpus": 1, "node_ip_address": "127.0.0.1", "object_store_memory": 100 * 2**20}
-# Parts that are there when the node is lost.
+# Parts that are there, at least, when the node is lost.
 DONE_BEFORE = 4
 
 
@@ -36,22 +35,31 @@ def main(given: str, out: Path, store: Path, part_rows: int) -> None:
     ray.init(address=nodes.address, log_to_driver=False)
     killed_at: list[int] = []
 
+    enough = threading.Event()
+
     def lose() -> None:
-        while len(list(out.glob("*.parquet"))) < DONE_BEFORE:
-            time.sleep(0.01)
+        enough.wait()
         nodes.remove_node(lost, allow_graceful=False)
         killed_at.append(len(list(out.glob("*.parquet"))))
 
     @contextmanager
-    def unseen(description: str, rows: int, done: int) -> Iterator[Callable[[int], None]]:
-        yield lambda more: None
+    def watched(description: str, rows: int, done: int) -> Iterator[Callable[[int], None]]:
+        encoded = 0
+
+        def note(more: int) -> None:
+            nonlocal encoded
+            encoded += more
+            if description == "encode" and encoded >= DONE_BEFORE * part_rows:
+                enough.set()
+
+        yield note
 
     settings = load_settings(model_store=store, probe=False)
     chosen = plan(ModelRepository(store).resolve("embedding"), settings)
     asked = Asked(given, out, chosen, None, Options(part_rows=part_rows))
     loser = threading.Thread(target=lose, daemon=True)
     loser.start()
-    summary = run_job(asked, settings, unseen, cluster.Cluster(nodes.address))
+    summary = run_job(asked, settings, watched, cluster.Cluster(nodes.address))
     loser.join()
     print(json.dumps({**asdict(summary), "killed_at": killed_at[0]}))
     ray.shutdown()

@@ -3,16 +3,9 @@
 import os
 import signal
 import socket
-import subprocess
-import time
 from pathlib import Path
 
-import httpx2
-
-from tests.integration.conftest import ENCSERVE
-
-START_S = 60
-LOOK_S = 0.02
+from tests.integration.conftest import Process
 
 
 def free_port() -> int:
@@ -25,41 +18,27 @@ def free_port() -> int:
 class Replica:
     """`encserve serve`, which may be stopped, killed and started again under its address."""
 
-    def __init__(self, store: Path, log: Path, **variables: str) -> None:
+    def __init__(self, store: Path, **variables: str) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.log = log
-        self._command = [*ENCSERVE, "serve", "--port", str(self.port), "--model-store", str(store)]
+        self._store = store
         self._env = os.environ | variables
         self.start()
 
     def start(self) -> None:
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                self._command, env=self._env, stdout=log, stderr=subprocess.STDOUT
-            )
+        self.process = Process(self._store, self._env, port=self.port)
 
     def wait_until_ready(self) -> None:
-        give_up_s = time.monotonic() + START_S
-        while not self.ready():
-            assert self.process.poll() is None, self.log.read_text()
-            assert time.monotonic() < give_up_s
-            time.sleep(LOOK_S)
-
-    def ready(self) -> bool:
-        try:
-            return httpx2.get(f"{self.url}/readyz", timeout=5).status_code == 200
-        except httpx2.TransportError:
-            return False
+        self.process.announced()
 
     def stop(self) -> int:
         """SIGTERM, and the status it ends with."""
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=60)
+        status = self.process.end(signal.SIGTERM)
+        self.process.close()
+        return status
 
     def kill(self) -> None:
-        self.process.kill()
-        self.process.wait(timeout=10)
+        self.process.close()
 
     def restart(self) -> int:
         """As a rolling restart does it: stopped in order, and started until it is ready."""
@@ -69,6 +48,4 @@ class Replica:
         return status
 
     def close(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
+        self.process.close()

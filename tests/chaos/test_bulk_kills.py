@@ -1,10 +1,10 @@
 """A bulk job that is killed at random moments, again and again, until it is done."""
 
+import contextlib
 import os
 import random
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from service import cli
 from tests.chaos.sizes import size
 from tests.conftest import SENTENCES
+from tests.integration.conftest import until
 
 KILLS = size(20, 2)
 ROWS = size(4000, 1500)
@@ -45,9 +46,9 @@ def finished(out: Path) -> dict[str, tuple[int, int]]:
 def kill_at_random(child: subprocess.Popen[bytes], out: Path, chance: random.Random) -> None:
     """Some parts further than it began, at any moment of the next; or before its first one."""
     wanted = len(finished(out)) + chance.randrange(ROWS // PART_ROWS // KILLS)
-    while child.poll() is None and len(finished(out)) < wanted:
-        time.sleep(0.001)
-    time.sleep(chance.uniform(0, 0.05))
+    until(lambda: child.poll() is not None or len(finished(out)) >= wanted)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        child.wait(timeout=chance.uniform(0, 0.05))
     child.kill()
     child.wait()
 

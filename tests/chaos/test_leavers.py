@@ -31,8 +31,8 @@ _SAMPLE = re.compile(r"^(encserve_\w+)(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
 
 
 @pytest.fixture
-def replica(tiny_store: Path, tmp_path: Path) -> Iterator[Replica]:
-    started = Replica(tiny_store, tmp_path / "log", **VARIABLES)
+def replica(tiny_store: Path) -> Iterator[Replica]:
+    started = Replica(tiny_store, **VARIABLES)
     try:
         started.wait_until_ready()
         yield started
@@ -131,4 +131,4 @@ async def leavers(replica: Replica) -> None:
 
 
 def open_files(replica: Replica) -> int:
-    return len(list(Path(f"/proc/{replica.process.pid}/fd").iterdir()))
+    return len(list(Path(f"/proc/{replica.process.popen.pid}/fd").iterdir()))

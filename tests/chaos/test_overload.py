@@ -38,12 +38,12 @@ PROBES = ("/livez", "/readyz", "/metrics")
 
 
 @pytest.fixture
-def replica(tiny_store: Path, tmp_path: Path) -> Iterator[Replica]:
+def replica(tiny_store: Path) -> Iterator[Replica]:
     """With the default models for the full figures, which are worth nothing with tiny ones."""
     store = Path("model_store") if FULL else tiny_store
     assert (store / "embedding").exists(), "make the default models first: encserve bootstrap"
     variables = {"ENCSERVE_CACHE_BYTES": "0", "ENCSERVE_DRAIN_S": "0"} | ({} if FULL else CUT)
-    started = Replica(store, tmp_path / "log", **variables)
+    started = Replica(store, **variables)
     try:
         started.wait_until_ready()
         yield started

@@ -29,9 +29,9 @@ Balancer = Callable[[list[int], Path], AbstractContextManager[str]]
 
 
 @pytest.fixture
-def replicas(tiny_store: Path, tmp_path: Path) -> Iterator[list[Replica]]:
+def replicas(tiny_store: Path) -> Iterator[list[Replica]]:
     variables = {"ENCSERVE_DRAIN_S": DRAIN_S, "ENCSERVE_CACHE_BYTES": "0"}
-    started = [Replica(tiny_store, tmp_path / f"log-{at}", **variables) for at in range(2)]
+    started = [Replica(tiny_store, **variables) for _ in range(2)]
     try:
         for replica in started:
             replica.wait_until_ready()

@@ -152,7 +152,11 @@ def start_server(tiny_store: Path) -> Iterator[ServerFactory]:
 
 
 class Process:
-    """`encserve serve` on a free port; output is collected line by line."""
+    """`encserve serve`; output is collected line by line.
+
+    Args:
+        port: 0 takes a free one.
+    """
 
     def __init__(
         self,
@@ -160,9 +164,10 @@ class Process:
         env: dict[str, str] | None = None,
         *,
         command: Sequence[str] = ENCSERVE,
+        port: int = 0,
     ) -> None:
         self.popen = subprocess.Popen(
-            [*command, "serve", "--port", "0", "--model-store", str(store)],
+            [*command, "serve", "--port", str(port), "--model-store", str(store)],
             # Without a balancer, nobody is to be waited for at the end; a test may say otherwise.
             env={"ENCSERVE_DRAIN_S": "0"} | dict(os.environ if env is None else env),
             stdout=subprocess.PIPE,

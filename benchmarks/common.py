@@ -4,9 +4,7 @@ import os
 import platform
 import random
 import subprocess
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -19,28 +17,6 @@ from service.store.repository import ModelRepository
 from service.store.verification import verify
 
 STORE = Path("model_store")
-READY = "encserve is ready on "
-
-
-@contextmanager
-def running_server(store: Path, *options: str) -> Iterator[str]:
-    """`encserve serve` on a free port; yields its address."""
-    command = [sys.executable, "-m", "service.cli", "serve", "--port", "0"]
-    process = subprocess.Popen(
-        [*command, "--model-store", str(store), "--log-level", "warning", *options],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={"ENCSERVE_DRAIN_S": "0"} | os.environ,
-    )
-    try:
-        assert process.stdout
-        line = next((line for line in process.stdout if line.startswith(READY)), "")
-        if not line:
-            raise SystemExit("the server did not start")
-        yield line.removeprefix(READY).partition(";")[0]
-    finally:
-        process.terminate()
-        process.wait(timeout=60)
 
 
 def load_encoder(

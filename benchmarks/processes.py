@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
-from benchmarks.common import READY
-
+READY = "encserve is ready on "
+ENCSERVE = (sys.executable, "-m", "service.cli")
 START_TIMEOUT_S = 120
 
 
@@ -59,16 +60,32 @@ def encserve(
     Args:
         before: a command that runs the server's, such as taskset.
     """
-    settings = {"ENCSERVE_CACHE_BYTES": "0", "ENCSERVE_VARIANT": variant, "ENCSERVE_DRAIN_S": "0"}
-    command = [*before, sys.executable, "-m", "service.cli", "serve", "--port", "0"]
-    command += ["--models", model]
-    command += ["--model-store", str(store), "--log-level", "warning", *options]
-    with child(command, settings, stdout=subprocess.PIPE) as process:
+    settings = {"ENCSERVE_CACHE_BYTES": "0", "ENCSERVE_VARIANT": variant}
+    served = ["--models", model, "--model-store", str(store), "--log-level", "warning", *options]
+    with listening(served, settings, program=[*before, *ENCSERVE]) as (process, url):
+        yield Server(url, Usage(process.pid))
+
+
+@contextmanager
+def listening(
+    options: Sequence[str],
+    variables: Mapping[str, str] = MappingProxyType({}),
+    *,
+    program: Sequence[str] = ENCSERVE,
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """`encserve serve` on a free port, and its address, once it is ready; ended with the block.
+
+    Without a balancer nobody is to be waited for at its end, unless the variables say so.
+    """
+    command = [*program, "serve", "--port", "0", *options]
+    variables = {"ENCSERVE_DRAIN_S": "0", **variables}
+    with child(command, variables, stdout=subprocess.PIPE) as process:
         assert process.stdout
-        line = next((line for line in process.stdout if line.startswith(READY)), "")
-        if not line:
-            raise SystemExit("encserve did not start")
-        yield Server(line.removeprefix(READY).partition(";")[0], Usage(process.pid))
+        with process.stdout:
+            line = next((line for line in process.stdout if line.startswith(READY)), "")
+            if not line:
+                raise SystemExit("encserve did not start")
+            yield process, line.removeprefix(READY).partition(";")[0]
 
 
 @contextmanager

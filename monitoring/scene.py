@@ -3,7 +3,6 @@
 import hashlib
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,8 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.common import READY
-from benchmarks.processes import child
+from benchmarks.processes import listening
 from monitoring.prometheus import Prometheus, running_prometheus
 from monitoring.seen import Window
 from monitoring.traffic import Callers
@@ -93,18 +91,12 @@ def watched_server(
 def _serving(
     store: Path, variables: Mapping[str, str]
 ) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    command = [sys.executable, "-m", "service.cli", "serve", "--port", "0"]
-    command += ["--model-store", str(store), "--log-level", "error"]
     digests = {name: hashlib.sha256(name.encode()).hexdigest() for name in CALLERS}
     known = ",".join(f"{name}:{digest}:{LIMITS}" for name, digest in digests.items())
     keys = {"ENCSERVE_ADMIN_KEY": ADMIN_KEY, "ENCSERVE_API_KEYS": known}
-    with child(command, {**variables, **keys}, stdout=subprocess.PIPE) as process:
-        assert process.stdout
-        with process.stdout:
-            line = next((line for line in process.stdout if line.startswith(READY)), "")
-            if not line:
-                raise RuntimeError("the server did not start")
-            yield process, line.removeprefix(READY).partition(";")[0]
+    options = ["--model-store", str(store), "--log-level", "error"]
+    with listening(options, {**variables, **keys}) as served:
+        yield served
 
 
 async def play(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx2
 
-from tests.chaos.replicas import free_port
+from benchmarks.processes import free_port
 from tests.integration.conftest import until
 
 HAPROXY = Path("docker/haproxy/haproxy.cfg")

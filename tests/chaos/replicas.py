@@ -2,17 +2,10 @@
 
 import os
 import signal
-import socket
 from pathlib import Path
 
+from benchmarks.processes import free_port
 from tests.integration.conftest import Process
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 class Replica:

@@ -4,6 +4,7 @@ import asyncio
 import math
 import re
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -32,12 +33,9 @@ _SAMPLE = re.compile(r"^(encserve_\w+)(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
 
 @pytest.fixture
 def replica(tiny_store: Path) -> Iterator[Replica]:
-    started = Replica(tiny_store, **VARIABLES)
-    try:
+    with closing(Replica(tiny_store, **VARIABLES)) as started:
         started.wait_until_ready()
         yield started
-    finally:
-        started.close()
 
 
 async def told(url: str, name: str) -> float:

@@ -5,7 +5,7 @@ import math
 import statistics
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import orjson
@@ -43,12 +43,9 @@ def replica(tiny_store: Path) -> Iterator[Replica]:
     store = Path("model_store") if FULL else tiny_store
     assert (store / "embedding").exists(), "make the default models first: encserve bootstrap"
     variables = {"ENCSERVE_CACHE_BYTES": "0", "ENCSERVE_DRAIN_S": "0"} | ({} if FULL else CUT)
-    started = Replica(store, **variables)
-    try:
+    with closing(Replica(store, **variables)) as started:
         started.wait_until_ready()
         yield started
-    finally:
-        started.close()
 
 
 def requests() -> Callable[[int], bytes]:

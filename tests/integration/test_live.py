@@ -13,7 +13,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from service.store.manifest import ManifestFields
+from monitoring import versions
 from service.store.repository import ModelRepository, PublishedModel
 from tests.integration.conftest import LiveServer, Process, live_server, until
 from tests.integration.test_bulk import stream
@@ -37,17 +37,8 @@ def server(store: Path) -> Iterator[LiveServer]:
         yield running
 
 
-def publish_again(store: Path, name: str = "embedding") -> PublishedModel:
-    """The next version, with the files of the current one."""
-    repository = ModelRepository(store)
-    model = repository.resolve(name)
-    with repository.draft(name) as draft:
-        for file in model.manifest.files:
-            target = draft.path / file
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(model.file(file), target)
-        fields = {field: getattr(model.manifest, field) for field in ManifestFields.model_fields}
-        return draft.publish(ManifestFields(**fields))
+def publish_again(store: Path) -> PublishedModel:
+    return versions.publish_again(ModelRepository(store), "embedding")
 
 
 def admin(server: LiveServer, path: str, **body: object) -> httpx2.Response:

@@ -73,7 +73,7 @@ CHAOS_BESIDE_SOAK := tests/chaos tests/unit/test_store_kills.py tests/integratio
 chaos: export CHAOS = full
 chaos: export PUBLISHER_KILLS = 500
 chaos: export SWAPS = 200
-chaos: $(VENV)/dev.stamp  ## all trials of docs/reliability.md in full, at most 40 minutes (haproxy, nginx-light)
+chaos: $(VENV)/dev.stamp  ## the trials of docs/reliability.md in full, at most 40 minutes (haproxy, nginx-light)
 	@nice -n 19 $(BIN)/python -m pytest -s tests/chaos/test_soak.py > chaos-soak.log 2>&1 & soak=$$!; \
 	$(BIN)/python -m pytest -s $(CHAOS_BESIDE_SOAK) --ignore=tests/chaos/test_soak.py \
 		--ignore=tests/chaos/test_two_nodes.py --ignore=tests/chaos/test_bulk_ray.py; others=$$?; \

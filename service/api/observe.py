@@ -129,9 +129,13 @@ class ObserveRequests:
 
 
 def _fault(method: str, model: str, outcome: str) -> Fault | None:
-    """Whose fault it was, of requests for answers. Without a model only a defect of ours is one."""
+    """Whose fault it was, of requests for answers.
+
+    Without a model only a defect of ours is one, and that nobody had time to see which was meant.
+    """
     if not model:
-        return "server" if method == "POST" and outcome == EncserveError.code else None
+        ours = outcome in (EncserveError.code, Overloaded.code)
+        return "server" if method == "POST" and ours else None
     if outcome == "ok":
         return "none"
     return "server" if outcome in SERVER_FAULTS else "caller"

@@ -105,6 +105,8 @@ class OpenLoop:
             status = answer.status
             if status != 200:
                 reason = answer.body[:200].decode(errors="replace")
+            if status == 429 and b"\r\nretry-after: " not in answer.head.lower():
+                status, reason = LOST, "429 without Retry-After"
             if b"\r\nconnection: close\r\n" in answer.head.lower():
                 connection.close()
             else:

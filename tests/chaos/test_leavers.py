@@ -18,7 +18,9 @@ LEAVERS = size(10_000, 240)
 WAVE = size(300, 120)
 LEAST_NEVER_COMPUTED = 0.95
 # As many as a request may have: one worker, a text a run, is busy with them for a while.
-LARGE = size(2048, 1000)
+LARGE = 2048
+# Texts of a request whose caller leaves while it is computed.
+FEW = 20
 VARIABLES = {
     "ENCSERVE_MAX_BATCH_TOKENS": "1",
     "ENCSERVE_WORKERS": "1",
@@ -94,7 +96,11 @@ async def wave(url: str, first: int) -> float:
     writer.transport.abort()
     await until_told(url, "encserve_queue_texts", 0, 0)
     in_vain = await told(url, RUN) - computed - LARGE
-    leave(await calling(url, [request(first + 2 * third + at, 1) for at in range(third)]))
+    computed = await told(url, RUN)
+    some = [request(2 * 10**6 + (first + at) * FEW, FEW) for at in range(third)]
+    computing = await calling(url, some)
+    await until_told(url, RUN, computed + 1)
+    leave(computing)
     await until_nobody_is_left(url)
     return in_vain
 

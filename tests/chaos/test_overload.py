@@ -129,6 +129,8 @@ async def overload(url: str, make: Callable[[int], bytes]) -> None:
         f"normal ({1000 * normal_s:.0f} ms) again after {normal_again_s:.2f} s"
     )
     assert load.statuses().keys() == {200, 429}, failures(load.outcomes)
+    assert load.statuses()[200] >= CLIENTS
+    assert any("ENCSERVE_MAX_QUEUE_WAIT_S" in one.reason for one in load.outcomes)
     assert goodput >= LEAST_GOODPUT
     assert refused_p99_s <= REFUSED_P99_S
     assert probe_p99_s <= PROBE_P99_S

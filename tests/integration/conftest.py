@@ -101,6 +101,7 @@ def live_server(store: Path, **settings: object) -> Iterator[LiveServer]:
         finally:
             server.should_exit = True
             thread.join(timeout=30)
+            assert not thread.is_alive()
             if tracing is not None:
                 tracing.close()
 

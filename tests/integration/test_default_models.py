@@ -1,6 +1,7 @@
 """The main job: `encserve bootstrap` on an empty store, then real text through the real server."""
 
 import base64
+import json
 import os
 import re
 import subprocess
@@ -19,6 +20,7 @@ from service.store.repository import ModelRepository
 from service.store.verification import verify
 from tests.integration.conftest import LiveServer, documented_examples, live_server
 
+README = Path(__file__).parents[2] / "README.md"
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
@@ -142,8 +144,17 @@ def labels(value: Any) -> list[str]:
     return [label for inner in value for label in labels(inner)] if isinstance(value, list) else []
 
 
+def readme_examples() -> Iterator[tuple[str, Any, Any]]:
+    """Path, body and answer of each request of the README that an answer follows."""
+    asked = r"```sh\ncurl http://[^/]+(\S+) .*?-d '(.*?)'\n```\n+```json\n(.*?)```"
+    for path, body, answer in re.findall(asked, README.read_text(), re.DOTALL):
+        yield path, json.loads(body), json.loads(answer)
+
+
 def test_documented_answers_are_what_the_default_models_say(server: LiveServer) -> None:
-    for path, request, documented in documented_examples(server):
+    of_readme = list(readme_examples())
+    assert len(of_readme) == 2
+    for path, request, documented in [*documented_examples(server), *of_readme]:
         answer = server.client.post(path, json=request).json()
         found, expected = np.array(numbers(answer)), np.array(numbers(documented))
         assert found.shape == expected.shape, path

@@ -102,6 +102,7 @@ def test_all_accepted_while_leaving_is_answered_then_the_port_closes_and_the_end
 ) -> None:
     drain_s = 2.0
     slow = {"ENCSERVE_MAX_BATCH_TOKENS": "32", "ENCSERVE_WORKERS": "1"}
+    slow["ENCSERVE_SHUTDOWN_GRACE_S"] = "120"
     process = Process(tiny_store, os.environ | slow | {"ENCSERVE_DRAIN_S": str(drain_s)})
     try:
         url = process.announced()[1]
@@ -114,6 +115,6 @@ def test_all_accepted_while_leaving_is_answered_then_the_port_closes_and_the_end
             answer = read_all(late)
         assert answer.startswith(b"HTTP/1.1 200 ")
         assert answer.count(b'"object":"embedding"') == 2000
-        assert process.popen.wait(timeout=20) == 0
+        assert process.popen.wait(timeout=60) == 0
     finally:
         process.close()

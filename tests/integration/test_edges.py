@@ -2,6 +2,7 @@
 
 import json
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,6 +17,8 @@ CANARY = b"xyzzy-canary-7391"
 HEAD = b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 GET = b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n"
 NO_ROUTE = b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n"
+# Sixteen times the least that must be taken.
+PACE_BYTES_A_SECOND = 2**18
 QUICK = {"header_timeout_s": 0.3, "body_timeout_s": 0.3, "write_timeout_s": 0.3}
 
 
@@ -203,6 +206,24 @@ def test_answer_that_nobody_reads_is_given_up(quick: LiveServer) -> None:
             send_without_end(connection, asked)
     after = quick.count("encserve_refused_connections_total", reason="reader_too_slow")
     assert after == before + 1
+
+
+def test_answer_that_is_read_slowly_but_at_pace_is_not_cut_off(quick: LiveServer) -> None:
+    """It takes several times as long as a reader may stall."""
+    body = json.dumps({"input": [f"train {n}" for n in range(2000)]}).encode()
+    received = b""
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        connection.settimeout(20)
+        connection.connect(("127.0.0.1", quick.port))
+        connection.sendall(HEAD + f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        began_s = time.monotonic()
+        while received.count(b'"object":"embedding"') < 2000:
+            received += connection.recv(16 * 2**10)
+            pause = max(0.0, len(received) / PACE_BYTES_A_SECOND - (time.monotonic() - began_s))
+            # Nothing else is to happen meanwhile: a slow reader does nothing.
+            threading.Event().wait(pause)
+    assert time.monotonic() - began_s > 3 * QUICK["write_timeout_s"]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """`encserve top` against a live server."""
 
 import os
+import socket
 import subprocess
 import threading
 import urllib.error
@@ -26,7 +27,7 @@ def test_one_frame_shows_what_was_answered_meanwhile(server: LiveServer) -> None
     asking.start()
     try:
         shown = subprocess.run(
-            [*ENCSERVE, "top", server.url, "--once", "--interval", "0.5"],
+            [*ENCSERVE, "top", server.url, "--once", "--interval", "1"],
             env=os.environ | {"COLUMNS": "160"},
             capture_output=True,
             text=True,
@@ -48,15 +49,19 @@ def test_one_frame_shows_what_was_answered_meanwhile(server: LiveServer) -> None
 
 
 def test_no_server_is_one_clear_line() -> None:
-    asked = subprocess.run(
-        [*ENCSERVE, "top", "http://127.0.0.1:9", "--once"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    with socket.socket() as silent:
+        # Bound, but nobody listens.
+        silent.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        asked = subprocess.run(
+            [*ENCSERVE, "top", url, "--once"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
     assert asked.returncode == 1
-    assert asked.stderr.startswith("no metrics at http://127.0.0.1:9/metrics: ")
+    assert asked.stderr.startswith(f"no metrics at {url}/metrics: ")
     assert asked.stderr.count("\n") == 1
 
 

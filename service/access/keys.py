@@ -146,10 +146,11 @@ def _json_entries(written: str, where: str) -> list[tuple[int, dict[str, Any]]]:
 
 
 def _lines(written: str) -> list[tuple[int, dict[str, Any]]]:
-    lines = [line.partition("#")[0].strip() for line in written.replace(",", "\n").splitlines()]
+    # A remark goes to the end of its line: a key behind a comma in it is not one.
+    keys = [key for line in written.splitlines() for key in line.partition("#")[0].split(",")]
     return [
-        (number, _of_line(line.split(":")))
-        for number, line in enumerate(filter(None, lines), start=1)
+        (number, _of_line(key.strip().split(":")))
+        for number, key in enumerate(filter(str.strip, keys), start=1)
     ]
 
 

@@ -160,6 +160,12 @@ def test_a_key_that_is_sent_is_the_key_and_not_its_digest(tmp_path: Path) -> Non
         key_to_send(f"sha256:{HEX}", None)
 
 
+def test_key_in_a_remark_is_none(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text(f"# revoked: alice:{OTHER}, bob:{OTHER}\nweb:{HEX} # team A, since May\n")
+    assert [key.name for key in read_keys("", file)] == ["web"]
+
+
 def test_tokens_come_back_evenly_and_never_more_than_a_minutes(clock: Clock) -> None:
     paying = account(clock, rate=600)
     with paying.spending(600):

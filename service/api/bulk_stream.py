@@ -20,6 +20,7 @@ from service.errors import (
     DeadlineExceeded,
     EncserveError,
     Overloaded,
+    RateLimited,
     ShuttingDown,
     TooManyTokens,
 )
@@ -177,12 +178,8 @@ class BulkStream(Response):
 
     async def _answered(self, portion: list[Line]) -> bytes:
         """The lines that answer `portion`, however long the queue is full."""
-        sound: list[Input] = [line.text for line in portion if line.error is None]
-        entries: list[dict[str, object]] = []
-        tokens: list[int] = []
-        if sound:
-            async with self._room.hold(sum(line.tokens for line in portion)):
-                entries, tokens = await self._asked(sound)
+        sound = [line for line in portion if line.error is None]
+        entries, tokens = await self._asked(sound) if sound else ([], [])
         answers = iter(entries)
         written = [
             self._entry(line, next(answers) if line.error is None else None) for line in portion
@@ -190,23 +187,39 @@ class BulkStream(Response):
         self._tokens += sum(tokens)
         return b"".join(written)
 
-    async def _asked(self, texts: list[Input]) -> tuple[list[dict[str, object]], list[int]]:
+    async def _asked(self, lines: list[Line]) -> tuple[list[dict[str, object]], list[int]]:
+        texts: list[Input] = [line.text for line in lines]
         while True:
             try:
-                return await self._answering(texts)
+                # While it waits to ask again, the room is others'.
+                async with self._room.hold(sum(line.tokens for line in lines)):
+                    return await self._answering(texts)
+            except RateLimited as error:
+                await self._until_allowed(error.retry_after_s)
             except Overloaded as error:
                 await asyncio.sleep(min(error.retry_after_s, RETRY_S))
             except DeadlineExceeded:
                 continue
             except TooManyTokens as error:
-                if len(texts) == 1:
+                if len(lines) == 1:
                     return [error_entry(0, error)], [0]
-                middle = len(texts) // 2
-                first, second = await self._asked(texts[:middle]), await self._asked(texts[middle:])
+                middle = len(lines) // 2
+                first, second = await self._asked(lines[:middle]), await self._asked(lines[middle:])
                 return first[0] + second[0], first[1] + second[1]
             except EncserveError as error:
-                entries = [error_entry(index, error) for index in range(len(texts))]
-                return entries, [0] * len(texts)
+                entries = [error_entry(index, error) for index in range(len(lines))]
+                return entries, [0] * len(lines)
+
+    async def _until_allowed(self, seconds: float) -> None:
+        """The key's tokens come back at their own pace: asking sooner is refused again.
+
+        A server that stops gives no time for that.
+        """
+        while seconds > 0 and not self._engines.draining:
+            await asyncio.sleep(min(LOOK_S, seconds))
+            seconds -= LOOK_S
+        if self._engines.draining:
+            await asyncio.sleep(RETRY_S)
 
     def _entry(self, line: Line, entry: dict[str, Any] | None) -> bytes:
         if line.error is not None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -190,3 +191,19 @@ def test_a_share_of_the_queue_is_all_that_a_key_may_fill(start_server: ServerFac
     answer = server.client.post("/v1/bulk", content=lines, headers=bulk).text.splitlines()
     assert len(answer) == 21
     assert '"failed":0' in answer[-1]
+
+
+def test_a_stream_of_a_key_over_its_rate_keeps_no_room_from_the_streams_of_others(
+    start_server: ServerFactory,
+) -> None:
+    keys = f"{line('web', KEY)},{line('slow', SLOW, f':{2 * TOKENS}')}"
+    server = start_server(api_keys=keys, max_queue_tokens=64, max_batch_tokens=32)
+    lines = "".join(f'"{TEXT} {number}"\n' for number in range(40)).encode()
+    asked = b"POST /v1/bulk HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\n"
+    asked += f"Authorization: Bearer {SLOW}\r\nContent-Length: {len(lines)}\r\n\r\n".encode()
+    with socket.create_connection(("127.0.0.1", server.port)) as slow:
+        slow.sendall(asked + lines)
+        until(lambda: server.count("encserve_key_refusals_total", key="slow", reason="rate") > 0)
+        bulk = {**bearer(KEY), "Content-Type": "application/x-ndjson"}
+        answer = server.client.post("/v1/bulk", content=lines, headers=bulk, timeout=20)
+    assert '"failed":0' in answer.text.splitlines()[-1]

@@ -14,7 +14,6 @@ from service.batching.batcher import Batcher
 from service.batching.workers import WorkerPool
 from service.drift import Drift
 from service.errors import (
-    DeadlineExceeded,
     EncserveError,
     InvalidDimensions,
     InvalidField,
@@ -34,6 +33,7 @@ from service.runtime.outputs import (
 from service.runtime.tokenizer import Tokenizer
 from service.settings import Settings
 from service.store.manifest import Manifest
+from service.time_limit import time_limit
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -257,31 +257,28 @@ class Engine:
         deadline_s = started_s + timeout_s
         self.in_flight += 1
         try:
-            async with asyncio.timeout(timeout_s):
+            async with time_limit(timeout_s, timeout_s):
                 # Every input has a token at least.
                 admit = partial(batcher.admit, len(inputs), options.priority, deadline_s)
                 prepared = await self._preparer.prepare(inputs, options, admit)
-                computed = Computed(prepared, time.perf_counter() - started_s)
-                spans = [span for spans in prepared.spans for span in spans]
-                computed.tell(options.work, started_s)
-                if max_tokens is not None:
-                    prepared.check_vectors(max_tokens)
-                if spans:
-                    submit = batcher.submit_each if options.partial else batcher.submit
-                    with options.account.spending(sum(map(len, spans))):
+            computed = Computed(prepared, time.perf_counter() - started_s)
+            spans = [span for spans in prepared.spans for span in spans]
+            computed.tell(options.work, started_s)
+            if max_tokens is not None:
+                prepared.check_vectors(max_tokens)
+            if spans:
+                submit = batcher.submit_each if options.partial else batcher.submit
+                # The limit lies inside: what ends at it costs nothing.
+                with options.account.spending(sum(map(len, spans))):
+                    async with time_limit(timeout_s, deadline_s - time.perf_counter()):
                         computed.rows = await submit(
                             spans,
                             priority=options.priority,
                             deadline_s=deadline_s,
                             timing=computed.timing,
                         )
-                computed.computed_at_s = time.perf_counter()
-                return computed
-        except TimeoutError as error:
-            raise DeadlineExceeded(
-                f"no answer within {timeout_s:g} s (ENCSERVE_REQUEST_TIMEOUT_S, or what the caller "
-                "allows): send fewer texts at a time, or send the request again later"
-            ) from error
+            computed.computed_at_s = time.perf_counter()
+            return computed
         finally:
             self.in_flight -= 1
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from service.access.accounts import UNLIMITED, Account
+from service.access.purchases import UNLIMITED, Account
 from service.batching.queue import Priority
 from service.batching.workers import WorkerPool
 from service.errors import (

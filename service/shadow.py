@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from service.access.accounts import UNLIMITED
+from service.access.purchases import UNLIMITED
 from service.answers import Answer
 from service.batching.queue import Priority
 from service.engine import Again, Engine

@@ -1,14 +1,12 @@
-"""What a caller may still take: tokens a minute, and a share of what may wait at once."""
+"""What a key may still take: tokens a minute, and a share of what may wait at once."""
 
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Protocol
+from collections.abc import Callable
 
 from service.access.keys import Key
-from service.errors import EncserveError, RateLimited, TooManyTokens
+from service.errors import RateLimited, TooManyTokens
 from service.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -16,35 +14,10 @@ logger = logging.getLogger(__name__)
 Clock = Callable[[], float]
 
 MINUTE_S = 60.0
-# Of English texts, roughly.
-CHARS_A_TOKEN = 4
 # When a caller's own texts will be answered is not known; in a second some of them are.
 SHARE_RETRY_S = 1.0
 # A caller that goes on asking fills no log.
 LOG_EVERY_S = 60.0
-
-
-class Account(Protocol):
-    """Whoever pays for a request."""
-
-    def expect(self, texts: int, characters: int) -> None:
-        """Raise what `spending` would at the least, before the texts are tokenized."""
-
-    def spending(self, tokens: int) -> AbstractContextManager[None]:
-        """While the model works on so many tokens; what it fails to answer is given back."""
-
-
-class Unlimited:
-    """Of a server that has no keys, and of its own work."""
-
-    def expect(self, texts: int, characters: int) -> None:
-        return
-
-    def spending(self, tokens: int) -> AbstractContextManager[None]:
-        return nullcontext()
-
-
-UNLIMITED = Unlimited()
 
 
 class Allowance:
@@ -105,32 +78,31 @@ class KeyAccount:
             reason: metrics.key_refusals.labels(key.name, reason) for reason in ("rate", "share")
         }
 
-    def expect(self, texts: int, characters: int) -> None:
-        """As `check` of a token each; when to come back is told by the characters."""
-        self.check(texts, about=characters // CHARS_A_TOKEN)
-
-    def check(self, tokens: int, about: int = 0) -> None:
+    def check(self, tokens: int, about: int = 0, *, beside: int = 0, holding: int = 0) -> None:
         """Raise unless so many tokens may be taken now.
 
         Args:
             about: what it will rather be, to say when to come back.
+            beside: tokens that the same request has taken already.
+            holding: those of them that are still under way.
 
         Raises:
-            TooManyTokens: never, at once.
+            TooManyTokens: never, for one request.
             RateLimited: not now.
         """
         allowance = self.allowance
-        if allowance is not None and tokens > allowance.tokens_per_minute:
+        if allowance is not None and tokens + beside > allowance.tokens_per_minute:
             raise TooManyTokens(
-                f"the request has {tokens} tokens, key {self.name!r} may send "
+                f"the request takes {tokens + beside} tokens, key {self.name!r} may send "
                 f"{allowance.tokens_per_minute} a minute: send fewer texts at a time, or have the "
                 "key's tokens_per_minute raised",
                 param="input",
             )
-        if tokens > self._max_held:
+        if tokens + holding > self._max_held:
             raise TooManyTokens(
-                f"the request has {tokens} tokens, the share of key {self.name!r} in the queue is "
-                f"{self._max_held}: send fewer texts at a time, or have the key's share raised",
+                f"the request takes {tokens + holding} tokens at once, the share of key "
+                f"{self.name!r} in the queue is {self._max_held}: send fewer texts at a time, or "
+                "have the key's share raised",
                 param="input",
             )
         if allowance is not None and allowance.wait_s(tokens) > 0:
@@ -149,27 +121,24 @@ class KeyAccount:
                 SHARE_RETRY_S,
             )
 
-    @contextmanager
-    def spending(self, tokens: int) -> Iterator[None]:
-        """Take tokens for as long as the model needs for them. Raises as `check`.
-
-        What ends in an error of ours costs nothing; a caller who leaves has had the work done.
-        """
-        self.check(tokens)
+    def take(self, tokens: int) -> None:
+        """They are under way from now on, until `release`."""
         self._held += tokens
-        spent = tokens
         if self.allowance is not None:
             self.allowance.take(tokens)
-        try:
-            yield
-        except EncserveError:
-            spent = 0
-            if self.allowance is not None:
-                self.allowance.take(-tokens)
-            raise
-        finally:
-            self._held -= tokens
-            self._tokens.inc(spent)
+
+    def release(self, tokens: int) -> None:
+        """They are under way no more."""
+        self._held -= tokens
+
+    def give_back(self, tokens: int) -> None:
+        """They were taken, and nothing came of it."""
+        if self.allowance is not None:
+            self.allowance.take(-tokens)
+
+    def count(self, tokens: int) -> None:
+        """They were taken, and answered."""
+        self._tokens.inc(tokens)
 
     def _refused(self, reason: str, message: str, retry_after_s: float) -> RateLimited:
         self._refusals[reason].inc()

@@ -2,7 +2,7 @@
 
 import time
 
-from service.access.accounts import UNLIMITED, Account, Clock, KeyAccount
+from service.access.accounts import Clock, KeyAccount
 from service.access.keys import Key, digest_of_sent, read_keys, read_secret, same_digest
 from service.errors import AdminDisabled, Unauthorized
 from service.metrics import Metrics
@@ -28,14 +28,14 @@ class Gate:
             settings.metrics_key.get_secret_value(), settings.metrics_key_file
         )
 
-    def account_of(self, sent: bytes) -> Account:
-        """The account that a request with the key `sent` is for.
+    def account_of(self, sent: bytes) -> KeyAccount | None:
+        """The account that a request with the key `sent` is for; None where there are no keys.
 
         Raises:
             Unauthorized: it is none, and there are keys.
         """
         if not self._callers:
-            return UNLIMITED
+            return None
         digest = digest_of_sent(sent)
         found: KeyAccount | None = None
         # All are compared, so that time does not tell how far the list goes.

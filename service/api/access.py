@@ -7,8 +7,9 @@ from starlette.requests import Request
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.access.accounts import Allowance, KeyAccount
+from service.access.accounts import Allowance
 from service.access.gate import Gate
+from service.access.purchases import UNLIMITED, Purchase
 from service.api.errors import error_response
 from service.errors import AdminDisabled, Unauthorized
 
@@ -21,6 +22,8 @@ PAGE = "/"
 ADMIN = "/admin"
 METRICS = "/metrics"
 
+# A caller who leaves has had the work done.
+PAID = ("ok", "cancelled")
 RATE_HEADERS = (
     "x-ratelimit-limit-tokens",
     "x-ratelimit-remaining-tokens",
@@ -47,10 +50,20 @@ class RequireKeys:
             _note_route(scope, self._routes)
             await error_response(Request(scope), error)(scope, receive, send)
             return
-        account = scope["state"].get("account")
-        if isinstance(account, KeyAccount) and account.allowance is not None:
-            send = _telling(account.allowance, send)
-        await self._app(scope, receive, send)
+        purchase = scope["state"].get("account")
+        if not isinstance(purchase, Purchase):
+            await self._app(scope, receive, send)
+            return
+
+        async def send_settling(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                if scope["state"].get("outcome", "ok") not in PAID:
+                    purchase.void()
+                message["headers"] = [*message.get("headers", ()), *_left(purchase.key.allowance)]
+            await send(message)
+
+        with purchase:
+            await self._app(scope, receive, send_settling)
 
     def _admit(self, scope: Scope) -> None:
         path: str = scope["path"]
@@ -60,8 +73,9 @@ class RequireKeys:
         elif path == METRICS:
             self._gate.require_metrics(sent_key(scope))
         elif not _is_open(scope["method"], path):
-            account = state["account"] = self._gate.account_of(sent_key(scope))
-            if isinstance(account, KeyAccount):
+            account = self._gate.account_of(sent_key(scope))
+            state["account"] = UNLIMITED if account is None else Purchase(account)
+            if account is not None:
                 state["key"] = account.name
 
 
@@ -92,21 +106,15 @@ def _note_route(scope: Scope, routes: Iterable[BaseRoute]) -> None:
             return
 
 
-def _telling(allowance: Allowance, send: Send) -> Send:
-    """`send`, with the headers that OpenAI's clients know: limit, what is left, when it is full."""
-
-    async def send_telling(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            values = (
-                str(allowance.tokens_per_minute),
-                str(max(0, allowance.left)),
-                f"{math.ceil(allowance.full_in_s * 1000)}ms",
-            )
-            told = [
-                (name.encode(), value.encode())
-                for name, value in zip(RATE_HEADERS, values, strict=True)
-            ]
-            message["headers"] = [*message.get("headers", ()), *told]
-        await send(message)
-
-    return send_telling
+def _left(allowance: Allowance | None) -> list[tuple[bytes, bytes]]:
+    """Headers that OpenAI's clients know: limit, what is left, in how long it is full."""
+    if allowance is None:
+        return []
+    values = (
+        str(allowance.tokens_per_minute),
+        str(max(0, allowance.left)),
+        f"{math.ceil(allowance.full_in_s * 1000)}ms",
+    )
+    return [
+        (name.encode(), value.encode()) for name, value in zip(RATE_HEADERS, values, strict=True)
+    ]

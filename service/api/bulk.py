@@ -1,5 +1,6 @@
 """Any number of texts in one call: a line in, a line out, at low priority, while both flow."""
 
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
@@ -7,7 +8,7 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.access.accounts import Account
+from service.access.purchases import Account
 from service.api.bulk_room import Rooms
 from service.api.bulk_stream import Answering, BulkStream
 from service.api.classify import label_entries
@@ -87,7 +88,6 @@ def _answering(engine: Engine, query: BulkQuery, account: Account) -> Answering:
         overflow=query.overflow,
         truncation_side=query.truncation_direction,
         partial=True,
-        account=account,
     )
     engine.with_prompt([], query.prompt_name)
     if query.dimensions is not None and query.dimensions > engine.manifest.width:
@@ -97,13 +97,16 @@ def _answering(engine: Engine, query: BulkQuery, account: Account) -> Answering:
         )
 
     async def vectors(texts: list[Input]) -> tuple[list[dict[str, object]], list[int]]:
-        answer = await engine.embed(texts, options, dimensions=query.dimensions)
+        with account.part() as payer:
+            paid = replace(options, account=payer)
+            answer = await engine.embed(texts, paid, dimensions=query.dimensions)
         entries = embedding_entries(answer, query.encoding_format)
         engine.metrics.written(answer.computed_at_s)
         return entries, answer.tokens
 
     async def labels(texts: list[Input]) -> tuple[list[dict[str, object]], list[int]]:
-        answer = await engine.classify(texts, options)
+        with account.part() as payer:
+            answer = await engine.classify(texts, replace(options, account=payer))
         wanted = ClassifyOptions(top_k=query.top_k)
         entries = label_entries(answer, engine.manifest.labels, wanted, {})
         engine.metrics.written(answer.computed_at_s)

@@ -193,6 +193,29 @@ def test_a_share_of_the_queue_is_all_that_a_key_may_fill(start_server: ServerFac
     assert '"failed":0' in answer[-1]
 
 
+def test_a_request_that_ends_at_its_deadline_costs_nothing(
+    start_server: ServerFactory,
+) -> None:
+    server = start_server(api_keys=line("web", KEY, ":1000000"), max_batch_tokens=1, workers=1)
+    headers = bearer(KEY) | {"X-Request-Timeout-Ms": "30"}
+    body = {"input": [f"{TEXT} {number}" for number in range(2000)]}
+    answer = server.client.post("/v1/embeddings", json=body, headers=headers)
+    assert answer.status_code in (429, 504)
+    assert int(answer.headers["x-ratelimit-remaining-tokens"]) >= 999_999
+    assert server.count("encserve_key_tokens_total", key="web") == 0
+
+
+def test_two_models_in_one_request_are_one_purchase(start_server: ServerFactory) -> None:
+    """More than the minute's tokens for both together: that is said, and nothing is taken."""
+    server = start_server(api_keys=line("web", KEY, f":{3 * TOKENS}"))
+    body = {"input": [TEXT, TEXT]}
+    refused = server.client.post("/v1/analyze", json=body, headers=bearer(KEY))
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "too_many_tokens")
+    assert refused.headers["x-ratelimit-remaining-tokens"] == str(3 * TOKENS)
+    both = server.client.post("/v1/analyze", json={"input": TEXT}, headers=bearer(KEY))
+    assert both.status_code == 200
+
+
 def test_a_stream_of_a_key_over_its_rate_keeps_no_room_from_the_streams_of_others(
     start_server: ServerFactory,
 ) -> None:

@@ -2,14 +2,17 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
 
-from service.access.accounts import UNLIMITED, KeyAccount
+from service.access.accounts import KeyAccount
 from service.access.gate import Gate
 from service.access.keys import Key, key_to_send, make_key, parse_keys, read_keys
+from service.access.purchases import Purchase
 from service.errors import (
     AdminDisabled,
     InferenceFailed,
@@ -41,6 +44,21 @@ def clock() -> Clock:
 def account(clock: Clock, rate: int | None = None, share: float = 1.0) -> KeyAccount:
     key = Key("a", b"", rate, share)
     return KeyAccount(key, 1000, Metrics(CollectorRegistry()), clock)
+
+
+def ask_in_turn(paying: KeyAccount, *tokens: int) -> None:
+    """One request that asks a model for each of the numbers of tokens, in turn."""
+    with Purchase(paying) as request:
+        for count in tokens:
+            with request.spending(count):
+                pass
+
+
+@contextmanager
+def spending(account: KeyAccount, tokens: int) -> Iterator[None]:
+    """A request that asks a model once."""
+    with Purchase(account) as one, one.spending(tokens):
+        yield
 
 
 def gate(**settings: object) -> Gate:
@@ -128,7 +146,7 @@ def test_each_key_has_its_own_account_and_no_other_is_let_in() -> None:
     for sent in (b"", b"wrong", HEX.encode(), f"sha256:{HEX}".encode(), b"\xff"):
         with pytest.raises(Unauthorized):
             door.account_of(sent)
-    assert gate().account_of(b"") is UNLIMITED
+    assert gate().account_of(b"") is None
 
 
 @pytest.mark.parametrize("written", [SECRET, f"sha256:{HEX}"])
@@ -168,7 +186,7 @@ def test_key_in_a_remark_is_none(tmp_path: Path) -> None:
 
 def test_tokens_come_back_evenly_and_never_more_than_a_minutes(clock: Clock) -> None:
     paying = account(clock, rate=600)
-    with paying.spending(600):
+    with spending(paying, 600):
         pass
     with pytest.raises(RateLimited) as caught:
         paying.check(100)
@@ -179,7 +197,7 @@ def test_tokens_come_back_evenly_and_never_more_than_a_minutes(clock: Clock) -> 
     clock.now_s = 10.1
     paying.check(100)
     clock.now_s = 10_000
-    with paying.spending(600), pytest.raises(RateLimited):
+    with spending(paying, 600), pytest.raises(RateLimited):
         paying.check(1)
     with pytest.raises(TooManyTokens, match="600 a minute"):
         paying.check(601)
@@ -187,25 +205,60 @@ def test_tokens_come_back_evenly_and_never_more_than_a_minutes(clock: Clock) -> 
 
 def test_what_ends_in_an_error_is_not_charged(clock: Clock) -> None:
     paying = account(clock, rate=600)
-    with pytest.raises(InferenceFailed), paying.spending(600):
+    with pytest.raises(InferenceFailed), spending(paying, 600):
         raise InferenceFailed("no")
     paying.check(600)
-    with pytest.raises(KeyboardInterrupt), paying.spending(600):
+    with pytest.raises(KeyboardInterrupt), spending(paying, 600):
         raise KeyboardInterrupt  # as a cancellation: the work was done
     with pytest.raises(RateLimited):
         paying.check(1)
 
 
+def test_a_request_that_can_never_be_paid_is_told_so_and_costs_nothing(clock: Clock) -> None:
+    """It asks models twice: once is within the minute's tokens, twice is not."""
+    paying = account(clock, rate=1000)
+    with pytest.raises(TooManyTokens, match="1200 tokens"):
+        ask_in_turn(paying, 600, 600)
+    paying.check(1000)
+
+
+def test_a_request_whose_second_asking_is_refused_gets_its_first_one_back(clock: Clock) -> None:
+    paying = account(clock, rate=1000)
+    with spending(paying, 300):
+        pass
+    with pytest.raises(RateLimited):
+        ask_in_turn(paying, 500, 400)
+    paying.check(700)
+
+
+def test_askings_side_by_side_that_never_fit_the_share_are_told_so(clock: Clock) -> None:
+    paying = account(clock, share=0.5)
+    request = Purchase(paying)
+    with request.spending(300), pytest.raises(TooManyTokens, match="share"):
+        request.expect(201, 804)
+    with request.spending(300):
+        pass
+
+
+def test_parts_of_a_stream_are_paid_each_by_itself(clock: Clock) -> None:
+    paying = account(clock, rate=1000)
+    with Purchase(paying) as stream:
+        for _ in range(3):
+            with stream.part() as part, part.spending(900):
+                pass
+            clock.now_s += 60
+
+
 def test_a_key_that_may_fill_the_queue_is_limited_by_the_queue_alone(clock: Clock) -> None:
     """Which then refuses for the server's sake: that is not the caller's fault."""
     paying = account(clock)
-    with paying.spending(1000), paying.spending(1000):
+    with spending(paying, 1000), spending(paying, 1000):
         paying.check(1000)
 
 
 def test_a_share_is_of_what_is_under_way(clock: Clock) -> None:
     paying = account(clock, share=0.5)
-    with paying.spending(300):
+    with spending(paying, 300):
         paying.check(200)
         with pytest.raises(RateLimited, match="300 tokens under way"):
             paying.check(201)
@@ -218,7 +271,7 @@ def test_a_caller_who_goes_on_asking_is_a_line_a_minute(
     clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     paying = account(clock, rate=1000, share=0.5)
-    with paying.spending(500):
+    with spending(paying, 500):
         for second in range(121):
             clock.now_s = float(second)
             with pytest.raises(RateLimited):

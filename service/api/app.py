@@ -34,6 +34,7 @@ from service.api.loop_lag import watch_loop
 from service.api.loop_turns import LoopTurns
 from service.api.observe import ObserveRequests
 from service.api.pages import CrossOrigin, SecureAnswers
+from service.api.unexpected import AnswerUnexpected
 from service.feedback import Feedback
 from service.live import LiveModels
 from service.metrics import Metrics
@@ -95,6 +96,7 @@ def create_app(
     # The last one is the outermost.
     app.add_middleware(LimitBodies, room=BodyRoom(settings.max_bodies_bytes, metrics.bodies_bytes))
     app.add_middleware(RequireKeys, gate=Gate(settings, metrics), routes=routes)
+    app.add_middleware(AnswerUnexpected)
     app.add_middleware(SecureAnswers)
     if settings.cors_origins:
         app.add_middleware(CrossOrigin, origins=settings.cors_origins)

@@ -1,4 +1,4 @@
-"""Every error that leaves a route becomes an answer here, in the words of the route's dialect."""
+"""Every foreseen error becomes an answer here, in the words of the route's dialect."""
 
 import logging
 import math
@@ -58,12 +58,11 @@ def client_closed_request(request: Request) -> Response:
 
 
 def install_error_handlers(app: FastAPI) -> None:
-    """Every error that leaves a route becomes JSON here."""
+    """What leaves a route as an error that is known becomes JSON here."""
     app.add_exception_handler(EncserveError, _on_encserve_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(ClientDisconnect, _on_disconnect)
-    app.add_exception_handler(Exception, _on_unexpected_error)
 
 
 def _respond(
@@ -101,11 +100,6 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
 
 async def _on_disconnect(request: Request, error: Exception) -> Response:
     return client_closed_request(request)
-
-
-async def _on_unexpected_error(request: Request, error: Exception) -> Response:
-    message = "an unexpected error; it was logged"
-    return _respond(request, 500, EncserveError, "internal_error", message)
 
 
 def field_error(found: Sequence[Any]) -> InvalidField:

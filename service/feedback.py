@@ -1,7 +1,7 @@
 """What callers say was right: live accuracy and calibration, and lines for the next fine-tuning.
 
-Answers are remembered for a while by request id, without their texts; a text is kept only where a
-caller sends it with the feedback and a file for it is set.
+Answers are remembered for a while by request id and key, without their texts; a text is kept only
+where a caller sends it with the feedback and a file for it is set.
 """
 
 import json
@@ -38,33 +38,37 @@ class Feedback:
     """
 
     def __init__(self, most_texts: int, file: Path | None, metrics: Metrics) -> None:
-        self._answers: OrderedDict[str, Remembered] = OrderedDict()
+        self._answers: OrderedDict[tuple[str, str], Remembered] = OrderedDict()
         self._most_texts = most_texts
         self._texts = 0
         self._file = file
         self._metrics = metrics
 
-    def remember(self, request_id: str, answer: Remembered) -> None:
-        """An id that comes again stands for its last answer."""
-        if (before := self._answers.pop(request_id, None)) is not None:
+    def remember(self, request_id: str, key: str, answer: Remembered) -> None:
+        """An id that comes again from the same key stands for its last answer.
+
+        Args:
+            key: the name of the key that was answered; empty where there are none.
+        """
+        if (before := self._answers.pop((request_id, key), None)) is not None:
             self._texts -= len(before.labels)
-        self._answers[request_id] = answer
+        self._answers[request_id, key] = answer
         self._texts += len(answer.labels)
         while self._texts > self._most_texts:
             _, oldest = self._answers.popitem(last=False)
             self._texts -= len(oldest.labels)
 
-    def take(self, request_id: str, index: int, label: str, text: str | None) -> bool:
+    def take(self, request_id: str, key: str, index: int, label: str, text: str | None) -> bool:
         """Note the true label of one text; returns whether the answer had been right.
 
         Raises:
-            UnknownRequest: no such request is remembered.
+            UnknownRequest: no such request of that key is remembered.
             InvalidField: it had no such text, or its model has no such label.
         """
-        answer = self._answers.get(request_id)
+        answer = self._answers.get((request_id, key))
         if answer is None:
             raise UnknownRequest(
-                "no answer of that request is remembered: those to the last "
+                "no answer of that request to this caller is remembered: those to the last "
                 f"{self._most_texts} texts are (ENCSERVE_FEEDBACK_TEXTS)",
                 param="request_id",
             )

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeVar
 
 from service.access.purchases import UNLIMITED, Account
 from service.batching.queue import Priority
@@ -26,6 +26,7 @@ from service.settings import Settings
 from service.store.manifest import Manifest
 from service.work import Work
 
+T = TypeVar("T")
 Overflow = Literal["truncate", "error", "windows"]
 
 # Tokenizing about this much text takes a millisecond, the most the event loop is held for.
@@ -180,7 +181,7 @@ class Preparer:
             if sum(map(characters, inputs)) <= INLINE_TOKENIZE_CHARS:
                 return self._encode(inputs, prompt)
             tokenized: list[Tokenized] = []
-            for portion in _portions(inputs, TOKENIZE_PORTION_CHARS):
+            for portion in portions(inputs, characters, TOKENIZE_PORTION_CHARS):
                 admit()
                 tokenized += await self._pool.run_aside(self._encode, portion, prompt)
             return tokenized
@@ -246,13 +247,8 @@ class Preparer:
         for part in text if isinstance(text, Pair) else (text,):
             if not part or part.isspace():
                 return BlankText("the text is empty or blank", param=_param(index))
-            if len(part) > self._settings.max_text_chars:
-                return TextTooLong(
-                    f"the text has {len(part)} characters, the limit is "
-                    f"{self._settings.max_text_chars}: "
-                    "shorten it, or raise ENCSERVE_MAX_TEXT_CHARS",
-                    param=_param(index),
-                )
+            if (fault := too_many_chars(part, self._settings.max_text_chars, index)) is not None:
+                return fault
         return None
 
     def _fault_of_ids(self, ids: TokenIds, index: int) -> InvalidRequest | None:
@@ -283,18 +279,29 @@ class _Prompt:
     tokens: int
 
 
+def too_many_chars(text: str, most: int, index: int) -> TextTooLong | None:
+    """What is wrong with a text of more than `most` characters, the input number `index`."""
+    if len(text) <= most:
+        return None
+    return TextTooLong(
+        f"the text has {len(text)} characters, the limit is {most}: shorten it, or raise "
+        "ENCSERVE_MAX_TEXT_CHARS",
+        param=_param(index),
+    )
+
+
 def _param(index: int) -> str:
     return f"input[{index}]"
 
 
-def _portions(inputs: Sequence[Input], max_chars: int) -> Iterator[list[Input]]:
-    """The inputs in their order, in lists of at most `max_chars` or one longer input."""
-    portion: list[Input] = []
-    chars = 0
-    for text in inputs:
-        if portion and chars + characters(text) > max_chars:
+def portions(items: Sequence[T], size: Callable[[T], int], most: int) -> Iterator[list[T]]:
+    """The items in their order, in lists of at most the size `most` or one larger item."""
+    portion: list[T] = []
+    filled = 0
+    for item in items:
+        if portion and filled + size(item) > most:
             yield portion
-            portion, chars = [], 0
-        portion.append(text)
-        chars += characters(text)
+            portion, filled = [], 0
+        portion.append(item)
+        filled += size(item)
     yield portion

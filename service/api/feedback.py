@@ -42,7 +42,8 @@ class FeedbackResponse(BaseModel):
 )
 async def give_feedback(body: Annotated[FeedbackRequest, Body()], request: Request) -> Response:
     feedback: Feedback = request.app.state.feedback
-    right = feedback.take(body.request_id, body.index, body.label, body.text)
+    key = _key_of(request)
+    right = feedback.take(body.request_id, key, body.index, body.label, body.text)
     return Response(orjson.dumps({"right": right}), media_type="application/json")
 
 
@@ -66,4 +67,8 @@ def remember(request: Request, engine: Engine, answer: Answer) -> None:
     remembered = Remembered(
         engine.name, engine.version, manifest.labels, labels, tuple(scores.tolist())
     )
-    feedback.remember(request.state.request_id, remembered)
+    feedback.remember(request.state.request_id, _key_of(request), remembered)
+
+
+def _key_of(request: Request) -> str:
+    return getattr(request.state, "key", "")

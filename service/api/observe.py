@@ -1,10 +1,10 @@
 """Counts and times every request at the outermost layer, so that no route can miss or double it."""
 
 import asyncio
+import os
 import re
 import time
-from collections.abc import Callable
-from random import getrandbits
+from collections.abc import Callable, Iterator
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -19,6 +19,8 @@ from service.request_metrics import Fault
 from service.tracing import TRACE_RESPONSE, RequestTrace, Tracing
 from service.work import Work
 
+ID_BYTES = 16
+IDS_AT_ONCE = 256
 _PLAIN_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 
 # Codes that are not the caller's doing: what the own dialect calls so, and a queue that is full.
@@ -51,6 +53,7 @@ class ObserveRequests:
         self._metrics = metrics.request
         self._on_request = on_request
         self._tracing = tracing
+        self._new_ids = _new_ids()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -60,7 +63,7 @@ class ObserveRequests:
         status = 0
         read_at_s = write_from_s = 0.0
 
-        request_id = state["request_id"] = _request_id(scope)
+        request_id = state["request_id"] = _sent_id(scope) or next(self._new_ids)
         told = [(b"x-request-id", request_id.encode("ascii"))]
         trace = self._trace(scope)
         if trace is not None:
@@ -141,13 +144,23 @@ def _fault(method: str, model: str, outcome: str) -> Fault | None:
     return "server" if outcome in SERVER_FAULTS else "caller"
 
 
-def _request_id(scope: Scope) -> str:
-    """The caller's, if it can go into a header and a log line as it is; else a new one."""
+def _sent_id(scope: Scope) -> str | None:
+    """The caller's, if it can go into a header and a log line as it is."""
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _PLAIN_ID.fullmatch(value):
             return str(value, "ascii")
-    # It names a request and is no secret; bytes from the system cost a call for each.
-    return f"{getrandbits(128):032x}"
+    return None
+
+
+def _new_ids() -> Iterator[str]:
+    """Ids that cannot be guessed, as feedback is taken for whoever knows one.
+
+    Many at once: bytes from the system cost a call.
+    """
+    while True:
+        drawn = os.urandom(IDS_AT_ONCE * ID_BYTES).hex()
+        for start in range(0, len(drawn), 2 * ID_BYTES):
+            yield drawn[start : start + 2 * ID_BYTES]
 
 
 async def _answer_shutting_down(scope: Scope, receive: Receive, send: Send) -> None:

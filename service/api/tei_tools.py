@@ -1,6 +1,7 @@
 """text-embeddings-inference's dialect beside the models' work: tokens, facts, health."""
 
-from typing import Annotated, Any
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any, TypeVar
 
 import orjson
 from fastapi import APIRouter, Body
@@ -17,8 +18,14 @@ from service.api.tei import ranking_engine
 from service.api.tei_schemas import DecodeRequest, Info, SimpleToken, TeiError, TokenizeRequest
 from service.engine import Engine
 from service.errors import EncserveError, ShuttingDown, TokenIdsNotAccepted
+from service.preparing import TOKENIZE_PORTION_CHARS, portions, too_many_chars
 from service.registry import EngineRegistry
 from service.runtime.tokenizer import Token, Tokenizer
+
+T = TypeVar("T")
+
+# About as much work as a portion of characters is.
+DECODE_PORTION_IDS = 4_000
 
 router = APIRouter(route_class=TeiRoute, tags=["Text Embeddings Inference"])
 
@@ -35,12 +42,13 @@ async def tokenize(
     engine = default_engine(engines_of(request), body.model)
     engine = chosen(request, engine, by_version="@" in (body.model or ""))
     texts = [body.inputs] if isinstance(body.inputs, str) else body.inputs
+    for index, text in enumerate(texts):
+        if (fault := too_many_chars(text, settings_of(request).max_text_chars, index)) is not None:
+            raise fault
     prompted = engine.with_prompt(texts, body.prompt_name)
-    # Reading and writing this many small things is no work for the event loop.
-    content = await engine.run_aside(
-        _tokens_of, engine.tokenizer, prompted, body.add_special_tokens
+    return await _in_portions(
+        engine, portions(prompted, len, TOKENIZE_PORTION_CHARS), _tokens_of, body.add_special_tokens
     )
-    return Response(content, media_type="application/json")
 
 
 @router.post(
@@ -55,8 +63,9 @@ async def decode(
     engine = default_engine(engines_of(request), body.model)
     engine = chosen(request, engine, by_version="@" in (body.model or ""))
     lists: list[Any] = [body.ids] if isinstance(body.ids[0], int) else list(body.ids)
-    content = await engine.run_aside(_texts_of, engine.tokenizer, lists, body.skip_special_tokens)
-    return Response(content, media_type="application/json")
+    return await _in_portions(
+        engine, portions(lists, len, DECODE_PORTION_IDS), _texts_of, body.skip_special_tokens
+    )
 
 
 @router.get(
@@ -118,16 +127,30 @@ def default_engine(engines: EngineRegistry, model: str | None) -> Engine:
     return engine or engines.for_task("embedding", None)
 
 
-def _tokens_of(tokenizer: Tokenizer, texts: list[str], special_tokens: bool) -> bytes:
-    return orjson.dumps(
-        [
-            [
-                _simple(token, text)
-                for token in tokenizer.tokens(text, special_tokens=special_tokens)
-            ]
-            for text in texts
-        ]
-    )
+async def _in_portions(
+    engine: Engine,
+    parts: Iterable[list[T]],
+    work: Callable[[Tokenizer, list[T], bool], list[Any]],
+    special_tokens: bool,
+) -> Response:
+    """The answers to all parts as one list.
+
+    Reading and writing so many small things is no work for the event loop, and the thread beside
+    it goes from one caller to the next after each part.
+    """
+
+    def written(part: list[T]) -> bytes:
+        return orjson.dumps(work(engine.tokenizer, part, special_tokens))[1:-1]
+
+    content = [await engine.run_aside(written, part) for part in parts]
+    return Response(b"[%b]" % b",".join(content), media_type="application/json")
+
+
+def _tokens_of(tokenizer: Tokenizer, texts: list[str], special_tokens: bool) -> list[Any]:
+    return [
+        [_simple(token, text) for token in tokenizer.tokens(text, special_tokens=special_tokens)]
+        for text in texts
+    ]
 
 
 def _simple(token: Token, text: str) -> dict[str, Any]:
@@ -141,13 +164,11 @@ def _simple(token: Token, text: str) -> dict[str, Any]:
     }
 
 
-def _texts_of(tokenizer: Tokenizer, lists: list[list[int]], skip_special_tokens: bool) -> bytes:
+def _texts_of(tokenizer: Tokenizer, lists: list[list[int]], skip_special_tokens: bool) -> list[str]:
     most = tokenizer.vocabulary_size - 1
     if not all(0 <= token_id <= most for ids in lists for token_id in ids):
         raise TokenIdsNotAccepted(f"ids must be from 0 to {most}: others are no tokens")
-    return orjson.dumps(
-        [tokenizer.decode(ids, skip_special_tokens=skip_special_tokens) for ids in lists]
-    )
+    return [tokenizer.decode(ids, skip_special_tokens=skip_special_tokens) for ids in lists]
 
 
 def _model_type(engine: Engine) -> dict[str, Any]:

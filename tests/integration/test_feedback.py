@@ -97,3 +97,9 @@ def test_request_id_that_is_not_plain_is_replaced(server: LiveServer, sent: str)
     told = server.client.get("/livez", headers=headers).headers["x-request-id"]
     assert told != sent
     assert len(told) == 32
+
+
+def test_no_id_comes_twice(server: LiveServer) -> None:
+    """More than are drawn at once."""
+    told = [server.client.get("/livez").headers["x-request-id"] for _ in range(600)]
+    assert len(set(told)) == 600

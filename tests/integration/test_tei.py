@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tests.integration.conftest import LiveServer
+from tests.integration.conftest import LiveServer, ServerFactory
 
 TEXTS = ["the food", "the train leaves at nine", "a good good good train", "caf\u00e9 \U0001f642 9"]
 LONG = "the train " * 50
@@ -134,6 +134,23 @@ def test_tokens_stand_at_their_places_in_characters(server: LiveServer) -> None:
                 assert text[token["start"] : token["stop"]] == token["text"]
         bare = ask(server, "/tokenize", inputs=text, add_special_tokens=False)[0]
         assert bare == tokens[1:-1]
+
+
+def test_many_and_long_texts_are_tokenized_and_decoded_in_order(server: LiveServer) -> None:
+    """More than is done at once."""
+    texts = [f"{'the train leaves ' * 300}{number % 10}" for number in range(20)]
+    tokens = ask(server, "/tokenize", inputs=texts)
+    assert tokens == [ask(server, "/tokenize", inputs=text)[0] for text in texts]
+    ids = [[token["id"] for token in one] for one in tokens]
+    assert ask(server, "/decode", ids=ids) == [ask(server, "/decode", ids=one)[0] for one in ids]
+
+
+def test_text_to_tokenize_has_the_limit_of_every_text(start_server: ServerFactory) -> None:
+    server = start_server(max_text_chars=20)
+    assert len(ask(server, "/tokenize", inputs=["a" * 20])) == 1
+    response = server.client.post("/tokenize", json={"inputs": ["fine", "a" * 21]})
+    refused(response, 422, "Validation")
+    assert "ENCSERVE_MAX_TEXT_CHARS" in response.json()["error"]
 
 
 def test_decoding_gives_the_words_back(server: LiveServer) -> None:

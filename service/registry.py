@@ -53,13 +53,15 @@ class EngineRegistry:
     @property
     def ready(self) -> bool:
         """Every model has answered its warm-up, no stop was asked for, and no run is stuck."""
-        stuck = self._pool.stuck
-        return not (self._leaving or stuck) and all(engine.ready for engine in self)
+        return self._takes_requests and all(engine.ready for engine in self)
+
+    def can_answer(self, engine: Engine) -> bool:
+        """The same of one model; a stop and a stuck run concern all."""
+        return self._takes_requests and engine.ready
 
     @property
-    def leaving(self) -> bool:
-        """A stop was asked for: balancers should send nothing more."""
-        return self._leaving
+    def _takes_requests(self) -> bool:
+        return not (self._leaving or self._pool.stuck)
 
     @property
     def draining(self) -> bool:

@@ -11,16 +11,15 @@ from service.access.accounts import Allowance
 from service.access.gate import Gate
 from service.access.purchases import UNLIMITED, Purchase
 from service.api.errors import error_response
+from service.api.probes import PROBES
 from service.errors import AdminDisabled, Unauthorized
 
+METRICS = "/metrics"
 # Whether the server is well, and the pages that carry no answers of models.
-OPEN_PATHS = frozenset(
-    ("/livez", "/readyz", "/health", "/ping", "/openapi.json", "/docs", "/docs/oauth2-redirect")
-)
+OPEN_PATHS = PROBES - {METRICS} | {"/openapi.json", "/docs", "/docs/oauth2-redirect"}
 OPEN_BELOW = ("/health/", "/v2/health/", "/playground/", "/static-offline-docs/")
 PAGE = "/"
 ADMIN = "/admin"
-METRICS = "/metrics"
 
 # A caller who leaves has had the work done.
 PAID = ("ok", "cancelled")

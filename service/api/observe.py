@@ -12,7 +12,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service import errors
 from service.api.dialects import OWN
 from service.api.errors import error_response
-from service.api.reports import QUIET_PATHS, Ended, end_trace, log_request, logged
+from service.api.probes import PROBES
+from service.api.reports import Ended, end_trace, log_request, logged
 from service.errors import EncserveError, Overloaded, ShuttingDown
 from service.metrics import Metrics
 from service.request_metrics import Fault
@@ -109,7 +110,7 @@ class ObserveRequests:
     def _trace(self, scope: Scope) -> RequestTrace | None:
         """The trace of a request that begins; its state says where the engine notes its work."""
         trace, state = None, scope["state"]
-        if self._tracing is not None and scope["path"] not in QUIET_PATHS:
+        if self._tracing is not None and scope["path"] not in PROBES:
             trace = self._tracing.start(scope["method"], scope["headers"])
         if trace is not None and trace.sampled:
             state["trace_id"] = trace.trace_id

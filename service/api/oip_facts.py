@@ -26,6 +26,8 @@ from service.engine import Engine
 from service.metrics import Metrics
 from service.registry import EngineRegistry
 
+NOT_READY = "shutting down, or a worker has died or hangs"
+
 router = APIRouter(route_class=OipRoute, tags=["Open Inference Protocol"])
 
 PLATFORM = "onnx_onnxv1"
@@ -85,7 +87,7 @@ async def version_metadata(model: str, version: str, request: Request) -> dict[s
 )
 async def model_ready(model: str, request: Request, response: Response) -> dict[str, Any]:
     engines = engines_of(request)
-    return _model_ready(engines.get(model), engines.leaving, response)
+    return _model_ready(engines.get(model), engines, response)
 
 
 @router.get("/v2/models/{model}/versions/{version}/ready", include_in_schema=False)
@@ -93,7 +95,7 @@ async def version_ready(
     model: str, version: str, request: Request, response: Response
 ) -> dict[str, Any]:
     engines = engines_of(request)
-    return _model_ready(version_of(engines, model, version), engines.leaving, response)
+    return _model_ready(version_of(engines, model, version), engines, response)
 
 
 @router.get(
@@ -134,15 +136,16 @@ async def version_statistics(model: str, version: str, request: Request) -> dict
 async def index(request: Request) -> list[dict[str, str]]:
     body = await read_body(request, settings_of(request))
     wanted = parsed(IndexRequest, parse_json(body) if body else {})
+    engines = engines_of(request)
     return [
         {
             "name": engine.name,
             "version": engine.version,
-            "state": "READY" if engine.ready else "UNAVAILABLE",
-            "reason": "" if engine.ready else "shutting down, or a worker has died",
+            "state": "READY" if engines.can_answer(engine) else "UNAVAILABLE",
+            "reason": "" if engines.can_answer(engine) else NOT_READY,
         }
-        for engine in engines_of(request)
-        if engine.ready or not wanted.ready
+        for engine in engines
+        if engines.can_answer(engine) or not wanted.ready
     ]
 
 
@@ -166,8 +169,8 @@ def _metadata(engine: Engine, engines: EngineRegistry) -> dict[str, Any]:
     }
 
 
-def _model_ready(engine: Engine, leaving: bool, response: Response) -> dict[str, Any]:
-    ready = engine.ready and not leaving
+def _model_ready(engine: Engine, engines: EngineRegistry, response: Response) -> dict[str, Any]:
+    ready = engines.can_answer(engine)
     response.status_code = 200 if ready else 503
     return {"name": engine.name, "ready": ready}
 

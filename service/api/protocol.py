@@ -15,7 +15,8 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.server import ServerState
 
-from service.api.connection import ConnectionProtocol
+from service.api.connection import AnswerSide, ConnectionProtocol
+from service.api.probes import PROBES
 from service.api.read_pace import ReadPace
 from service.api.refusals import Limits, invalid_http, limits_of, written
 from service.errors import EncserveError
@@ -24,13 +25,10 @@ from service.settings import Settings
 
 # Open beyond the limit for those who ask how the server is; nobody else is answered on them.
 SPARE_CONNECTIONS = 32
-PROBES = frozenset(
-    (b"/livez", b"/readyz", b"/metrics", b"/health", b"/v2/health/live", b"/v2/health/ready")
-)
+PROBED = frozenset(path.encode("ascii") for path in PROBES)
 READER_TOO_SLOW = "reader_too_slow"
-# After a refusal what still comes is thrown away for so long: closed at once, the connection would
-# be reset, and the caller could lose the answer that says why. Also the time for a body whose
-# request is answered already.
+# What still comes after the last answer is thrown away for so long: closed at once, the connection
+# would be reset, and the answer lost. Also the time for a body whose request is answered already.
 LINGER_S = 2.0
 LOOK_S = 0.5
 # Of the system: on, for 0 seconds.
@@ -78,6 +76,7 @@ class StrictProtocol(ConnectionProtocol):
         super().connection_made(transport)
         self.metrics.connections.inc()
         self._header_since_s = self.loop.time()
+        self._answer_side = AnswerSide(transport, self._write, self._close_after_answer)
         self._is_spare = len(self.connections) > self.limits.max_connections
         if len(self.connections) > self.limits.max_connections + SPARE_CONNECTIONS:
             self._refuse(self.limits.too_many_connections())
@@ -133,7 +132,7 @@ class StrictProtocol(ConnectionProtocol):
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        if self._is_spare and self.url.partition(b"?")[0] not in PROBES:
+        if self._is_spare and self.url.partition(b"?")[0] not in PROBED:
             self._refuse_in_parser(self.limits.too_many_connections())
         super().on_headers_complete()
         self._in_header, self._in_message = False, True
@@ -155,6 +154,7 @@ class StrictProtocol(ConnectionProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
+        cycle.transport = self._answer_side.as_transport()
         super()._start_asgi_task(cycle, app)
 
     def _count_header(self, added_bytes: int) -> None:
@@ -169,7 +169,22 @@ class StrictProtocol(ConnectionProtocol):
 
     # Callbacks of the answer and its transport
 
+    def _write(self, data: bytes) -> None:
+        self._pace.written += len(data)
+        self.transport.write(data)
+
+    def _close_after_answer(self) -> None:
+        """It was the last one of this connection."""
+        if self._in_message:
+            # The rest of the body is still under way.
+            self._linger()
+        else:
+            self.transport.close()
+
     def on_response_complete(self) -> None:
+        if self._linger_since_s is not None:
+            self.server_state.total_requests += 1
+            return
         is_last = not self.pipeline
         super().on_response_complete()
         if self._is_ending and is_last and not self.transport.is_closing():
@@ -217,9 +232,12 @@ class StrictProtocol(ConnectionProtocol):
     def _give_up_header(self) -> None:
         self._header_since_s = None
         if not self._in_header:
-            # Nothing was asked, so there is nothing to answer.
+            # Nothing more was asked, so there is nothing to answer.
             self._is_deaf = True
-            self.transport.close()
+            if self._earlier_under_way():
+                self._is_ending = True
+            else:
+                self.transport.close()
             return
         self._refuse(self.limits.header_too_slow())
 
@@ -248,7 +266,7 @@ class StrictProtocol(ConnectionProtocol):
             cycle.waiting_for_100_continue = False
             cycle.disconnected = True
             cycle.message_event.set()
-        self.transport.write(written(refusal))
+        self._write(written(refusal))
         self._linger()
 
     def _earlier_under_way(self) -> bool:

@@ -9,12 +9,14 @@ class ReadPace:
 
     Args:
         timeout_s: over each such time the pace must be kept.
+
+    written: all bytes that were ever handed over, which whoever writes them counts.
     """
 
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
         self._since_s: float | None = None
-        self._bytes = 0
+        self._waiting = self._taken = self.written = 0
 
     @property
     def due_s(self) -> float:
@@ -23,22 +25,27 @@ class ReadPace:
 
     def wait(self, now_s: float, waiting_bytes: int) -> None:
         """From now on so much waits to be read."""
-        self._since_s, self._bytes = now_s, waiting_bytes
+        self._since_s, self._waiting = now_s, waiting_bytes
+        self._taken = self.written - waiting_bytes
 
     def end(self) -> None:
         """It was read."""
         self._since_s = None
 
     def is_too_slow(self, now_s: float, waiting_bytes: int) -> bool:
-        """Less was taken, over the time, than whoever reads would take."""
+        """Over the time, less was taken than whoever reads would take, and not even what waited.
+
+        What was written meanwhile is no fault of the reader.
+        """
         if not waiting_bytes:
             self.end()
             return False
-        since_s, before = self._since_s, self._bytes
+        since_s, waited, taken_before = self._since_s, self._waiting, self._taken
         if since_s is None:
             self.wait(now_s, waiting_bytes)
             return False
         if now_s < since_s + self._timeout_s:
             return False
         self.wait(now_s, waiting_bytes)
-        return before - waiting_bytes < (now_s - since_s) * MIN_READ_BYTES_S
+        taken = self._taken - taken_before
+        return taken < min(waited, (now_s - since_s) * MIN_READ_BYTES_S)

@@ -5,16 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from service.api.probes import PROBES
 from service.logs import log_fields
 from service.tracing import RequestTrace
 from service.work import Call, Work
 
 logger = logging.getLogger("encserve.request")
 
-# Asked every few seconds by machines: told at level debug, and not traced.
-QUIET_PATHS = frozenset(
-    {"/livez", "/readyz", "/metrics", "/health", "/v2/health/live", "/v2/health/ready"}
-)
 # So many askings of models are spans of their own.
 MOST_CALLS = 32
 
@@ -41,7 +38,7 @@ def level_of(path: str, status: int = 200) -> int:
     """How severe the line of a request is: warning for our own faults."""
     if status >= 500:
         return logging.WARNING
-    return logging.DEBUG if path in QUIET_PATHS else logging.INFO
+    return logging.DEBUG if path in PROBES else logging.INFO
 
 
 def logged(path: str) -> bool:

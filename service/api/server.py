@@ -19,7 +19,7 @@ from prometheus_client import (
 from service.access.gate import keys_of
 from service.api.app import create_app
 from service.api.draining import DrainingServer
-from service.api.listening import listening_sockets
+from service.api.listening import ListeningConfig, listening_sockets
 from service.api.open_files import allow_files
 from service.api.protocol import SPARE_CONNECTIONS, strict_protocol
 from service.api.startup import log_loaded, log_settings
@@ -60,11 +60,11 @@ def run_server(settings: Settings) -> None:
     tracing = open_tracing(settings)
     models = load_models(settings, metrics)
     log_loaded(settings, models, traced=tracing is not None)
-    config = uvicorn.Config(
+    config = ListeningConfig(
         create_app(settings, models, metrics, tracing),
+        settings.header_timeout_s,
         host=settings.host,
         port=settings.port,
-        loop="uvloop",
         http=strict_protocol(settings, metrics),
         ws="none",
         log_config=None,

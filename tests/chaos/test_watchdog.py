@@ -65,6 +65,7 @@ def test_hanging_model_turns_readiness_red_in_time_and_then_ends_the_process(
         red_s = time.monotonic() - sent_s
         assert httpx2.get(f"{url}/livez").status_code == 200
         assert "encserve_workers_stuck 1.0" in httpx2.get(f"{url}/metrics").text
+        assert httpx2.get(f"{url}/v2/models/sentiment/ready").status_code == 503
         status = hanging.popen.wait(timeout=60)
         ended_s = time.monotonic() - sent_s
     assert status == 70

@@ -1,6 +1,7 @@
 """What a connection may do before a request is whole and after its answer is written."""
 
 import json
+import select
 import socket
 import threading
 import time
@@ -192,6 +193,33 @@ def test_body_that_does_not_come_after_its_answer_ends_the_connection(quick: Liv
     with connected(quick) as connection:
         connection.sendall(NOWHERE.replace(b"9", b"9000"))
         assert dribble(connection).startswith(b"HTTP/1.1 404 ")
+
+
+def test_answer_before_the_body_reaches_a_caller_who_wants_the_connection_closed(
+    quick: LiveServer,
+) -> None:
+    """Closed at once, it would be reset by what still comes."""
+    body = b"x" * 200_000
+    asked = NOWHERE.replace(b"9", str(len(body)).encode())
+    with connected(quick) as connection:
+        connection.sendall(asked.replace(b"Host", b"Connection: close\r\nHost"))
+        select.select([connection], [], [], 20)
+        for start in range(0, len(body), 10_000):
+            connection.sendall(body[start : start + 10_000])
+        received = b""
+        while chunk := connection.recv(1 << 16):
+            received += chunk
+    assert received.startswith(b"HTTP/1.1 404 ")
+    assert b"connection: close\r\n" in received
+
+
+def test_stray_bytes_behind_a_request_do_not_cost_it_its_answer(quick: LiveServer) -> None:
+    """It takes longer than the header of a next one may, which those bytes could begin."""
+    body = json.dumps({"input": [f"{'train ' * 400}{n}" for n in range(1000)]}).encode()
+    with connected(quick) as connection:
+        connection.sendall(HEAD + f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        connection.sendall(b"\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 200 ")
 
 
 def test_answer_that_nobody_reads_is_given_up(quick: LiveServer) -> None:

@@ -21,7 +21,8 @@ from service.errors import (
 )
 from service.inputs import Input
 from service.metrics import ModelMetrics
-from service.preparing import DEFAULT, Options, Preparer
+from service.options import DEFAULT, Options
+from service.preparing import Preparer
 from service.runtime.outputs import (
     FloatArray,
     Pooling,
@@ -258,9 +259,8 @@ class Engine:
         self.in_flight += 1
         try:
             async with time_limit(timeout_s, timeout_s):
-                # Every input has a token at least.
-                admit = partial(batcher.admit, len(inputs), options.priority, deadline_s)
-                prepared = await self._preparer.prepare(inputs, options, admit)
+                take_place = partial(batcher.place, options.priority, deadline_s)
+                prepared = await self._preparer.prepare(inputs, options, take_place)
             computed = Computed(prepared, time.perf_counter() - started_s)
             spans = [span for spans in prepared.spans for span in spans]
             computed.tell(options.work, started_s)

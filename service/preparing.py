@@ -1,11 +1,9 @@
 """From what a caller sent to token ids that fit the model: checked, prompted, cut or spread."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar
 
-from service.access.purchases import UNLIMITED, Account
-from service.batching.queue import Priority
 from service.batching.workers import WorkerPool
 from service.errors import (
     BlankText,
@@ -18,47 +16,29 @@ from service.errors import (
     TooManyTokens,
     WrongTask,
 )
-from service.inputs import Input, OwnIds, Pair, TokenIds, characters
+from service.inputs import (
+    Input,
+    OwnIds,
+    Pair,
+    TokenIds,
+    about_tokens,
+    characters,
+    portions,
+)
 from service.metrics import ModelMetrics
-from service.runtime.outputs import Pooling
-from service.runtime.tokenizer import Side, Tokenized, Tokenizer
+from service.options import Options
+from service.runtime.tokenizer import Tokenized, Tokenizer
 from service.settings import Settings
 from service.store.manifest import Manifest
-from service.work import Work
-
-T = TypeVar("T")
-Overflow = Literal["truncate", "error", "windows"]
 
 # Tokenizing about this much text takes a millisecond, the most the event loop is held for.
 INLINE_TOKENIZE_CHARS = 2_000
 # Longer requests are tokenized in portions, so that they take turns and end when callers leave.
 TOKENIZE_PORTION_CHARS = 16_000
 
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What a caller may say about a request, whatever it asks for.
-
-    timeout_s: less than the server's own limit.
-    prompt_name: of the manifest's prompts; without it the default one, if there is one.
-    overflow: what becomes of an input that is longer than the model reads.
-    windows: how the labels of a text that was spread over several are put together.
-    partial: an input at fault is noted among the errors; else its error is raised.
-    account: who pays. work: is told what was done for the request.
-    """
-
-    priority: Priority = Priority.INTERACTIVE
-    timeout_s: float | None = None
-    prompt_name: str | None = None
-    overflow: Overflow = "truncate"
-    truncation_side: Side = "right"
-    windows: Pooling = "mean"
-    partial: bool = False
-    account: Account = UNLIMITED
-    work: Work | None = None
-
-
-DEFAULT = Options()
+# Of a request with at least so many tokens, and about so many: keeps a place in the queue for it.
+# Raises if its work would be in vain; yields what does so later.
+TakePlace = Callable[[int, int], AbstractContextManager[Callable[[], None]]]
 
 
 @dataclass(slots=True)
@@ -110,12 +90,12 @@ class Preparer:
         self._no_prompt = self._prompt("")
 
     async def prepare(
-        self, inputs: Sequence[Input], options: Options, admit: Callable[[], None]
+        self, inputs: Sequence[Input], options: Options, take_place: TakePlace
     ) -> Prepared:
         """The inputs as token ids, in their order.
 
         Args:
-            admit: raises when the work would be in vain; asked again before each portion of it.
+            take_place: asked before anything is tokenized; it is kept until all is.
 
         Raises:
             WrongTask: the model reads pairs and these are single texts, or the reverse.
@@ -123,7 +103,8 @@ class Preparer:
         """
         prompt = self._named_prompt(options.prompt_name)
         self._check_count(inputs)
-        options.account.expect(len(inputs), sum(map(characters, inputs)))
+        about = sum(self._about_tokens(text, options) for text in inputs)
+        options.account.expect(len(inputs), about)
         prepared = Prepared([[] for _ in inputs], [0] * len(inputs))
 
         def refuse(index: int, error: InvalidRequest) -> None:
@@ -135,7 +116,9 @@ class Preparer:
             if (fault := self._fault(text, index)) is not None:
                 refuse(index, fault)
         sound = [index for index in range(len(inputs)) if index not in prepared.errors]
-        tokenized = await self._tokenize([inputs[index] for index in sound], prompt, admit)
+        # Every input has a token at least. A full queue is seen before the work, not after.
+        with take_place(len(inputs), about) as check:
+            tokenized = await self._tokenize([inputs[index] for index in sound], prompt, check)
         for index, ids in zip(sound, tokenized, strict=True):
             prepared.full_tokens[index] = ids.full_tokens
             try:
@@ -173,18 +156,20 @@ class Preparer:
         return [self._tokenizer.truncate(text, options.truncation_side, prompt.tokens).token_ids]
 
     async def _tokenize(
-        self, inputs: Sequence[Input], prompt: "_Prompt", admit: Callable[[], None]
+        self, inputs: Sequence[Input], prompt: "_Prompt", check: Callable[[], None]
     ) -> list[Tokenized]:
         with self._metrics.tokenize_duration.time():
-            # A full queue, or a stop, is seen before the work of tokenizing, not after.
-            admit()
             if sum(map(characters, inputs)) <= INLINE_TOKENIZE_CHARS:
                 return self._encode(inputs, prompt)
             tokenized: list[Tokenized] = []
             for portion in portions(inputs, characters, TOKENIZE_PORTION_CHARS):
-                admit()
+                check()
                 tokenized += await self._pool.run_aside(self._encode, portion, prompt)
             return tokenized
+
+    def _about_tokens(self, text: Input, options: Options) -> int:
+        about = about_tokens(text)
+        return about if options.overflow == "windows" else min(about, self._manifest.max_tokens)
 
     def _encode(self, inputs: Sequence[Input], prompt: "_Prompt") -> list[Tokenized]:
         """In the order of `inputs`."""
@@ -292,16 +277,3 @@ def too_many_chars(text: str, most: int, index: int) -> TextTooLong | None:
 
 def _param(index: int) -> str:
     return f"input[{index}]"
-
-
-def portions(items: Sequence[T], size: Callable[[T], int], most: int) -> Iterator[list[T]]:
-    """The items in their order, in lists of at most the size `most` or one larger item."""
-    portion: list[T] = []
-    filled = 0
-    for item in items:
-        if portion and filled + size(item) > most:
-            yield portion
-            portion, filled = [], 0
-        portion.append(item)
-        filled += size(item)
-    yield portion

@@ -11,7 +11,7 @@ from service.batching.queue import Priority
 from service.engine import Again, Engine
 from service.errors import EncserveError, InvalidField
 from service.metrics import Metrics
-from service.preparing import Options
+from service.options import Options
 from service.runtime.outputs import FloatArray, unit_length
 
 # More than these wait for the shadow: it cannot keep up, and is left out.

@@ -7,14 +7,11 @@ from typing import Protocol, Self
 
 from service.access.accounts import KeyAccount
 
-# Of English texts, roughly.
-CHARS_A_TOKEN = 4
-
 
 class Account(Protocol):
     """Whoever pays for a request."""
 
-    def expect(self, texts: int, characters: int) -> None:
+    def expect(self, texts: int, about_tokens: int) -> None:
         """Raise what `spending` would at the least, before the texts are tokenized."""
 
     def spending(self, tokens: int) -> AbstractContextManager[None]:
@@ -27,7 +24,7 @@ class Account(Protocol):
 class Unlimited:
     """Of a server that has no keys, and of its own work."""
 
-    def expect(self, texts: int, characters: int) -> None:
+    def expect(self, texts: int, about_tokens: int) -> None:
         return
 
     def spending(self, tokens: int) -> AbstractContextManager[None]:
@@ -52,14 +49,13 @@ class Purchase:
         self._taken = 0
         self._held = 0
 
-    def expect(self, texts: int, characters: int) -> None:
-        """As `spending` of a token each; when to come back is told by the characters.
+    def expect(self, texts: int, about_tokens: int) -> None:
+        """As `spending` of a token each; when to come back is told by what it will rather be.
 
         Raises:
             TooManyTokens, RateLimited: as `KeyAccount.check`.
         """
-        about = characters // CHARS_A_TOKEN
-        self.key.check(texts, about, beside=self._taken, holding=self._held)
+        self.key.check(texts, about_tokens, beside=self._taken, holding=self._held)
 
     @contextmanager
     def spending(self, tokens: int) -> Iterator[None]:

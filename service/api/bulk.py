@@ -22,7 +22,7 @@ from service.batching.queue import Priority
 from service.engine import Engine
 from service.errors import InvalidDimensions, UnsupportedMediaType
 from service.inputs import Input
-from service.preparing import Options
+from service.options import Options
 
 router = APIRouter(route_class=StrictRoute, tags=["Bulk"])
 

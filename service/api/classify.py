@@ -30,7 +30,7 @@ from service.api.zero_shot import score_labels
 from service.engine import Engine
 from service.errors import InvalidField, WrongTask
 from service.inputs import Input, Pair
-from service.preparing import Options
+from service.options import Options
 from service.registry import EngineRegistry
 from service.runtime.outputs import FloatArray, compound
 

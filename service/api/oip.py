@@ -36,7 +36,7 @@ from service.batching.queue import Priority
 from service.engine import Engine
 from service.errors import InvalidField
 from service.inputs import Input
-from service.preparing import Options, Overflow
+from service.options import Options, Overflow
 from service.registry import EngineRegistry
 
 router = APIRouter(route_class=OipRoute, tags=["Open Inference Protocol"])

@@ -26,7 +26,7 @@ from service.errors import (
     UnsupportedMediaType,
     VersionMismatch,
 )
-from service.preparing import Options, Overflow
+from service.options import Options, Overflow
 from service.registry import EngineRegistry
 from service.runtime.outputs import Pooling
 from service.runtime.tokenizer import Side

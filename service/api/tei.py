@@ -43,7 +43,7 @@ from service.api.tei_schemas import (
 from service.engine import Engine
 from service.errors import WrongTask
 from service.inputs import Input, Pair
-from service.preparing import Options
+from service.options import Options
 from service.registry import EngineRegistry
 from service.runtime.outputs import FloatArray, sigmoid, unit_length
 

@@ -18,7 +18,8 @@ from service.api.tei import ranking_engine
 from service.api.tei_schemas import DecodeRequest, Info, SimpleToken, TeiError, TokenizeRequest
 from service.engine import Engine
 from service.errors import EncserveError, ShuttingDown, TokenIdsNotAccepted
-from service.preparing import TOKENIZE_PORTION_CHARS, portions, too_many_chars
+from service.inputs import portions
+from service.preparing import TOKENIZE_PORTION_CHARS, too_many_chars
 from service.registry import EngineRegistry
 from service.runtime.tokenizer import Token, Tokenizer
 

@@ -7,7 +7,7 @@ import numpy as np
 from service.answers import Answer
 from service.engine import Engine
 from service.errors import BlankText, InvalidField, TooManyTexts
-from service.preparing import Options
+from service.options import Options
 from service.runtime.outputs import FloatArray, zero_shot_scores
 
 NEITHER = "something else"
@@ -50,8 +50,14 @@ async def score_labels(
             raise BlankText("the label is empty or blank", param=f"candidate_labels[{index}]")
     answer = await engine.embed(texts, options)
     sentences = [template.replace("{}", label) for label in (*labels, NEITHER)]
-    about = Options(priority=options.priority, timeout_s=options.timeout_s, account=options.account)
-    vectors = (await engine.embed(sentences, about)).rows
+    # What was said of the texts, such as a prompt, is not meant for the labels.
+    of_labels = Options(
+        priority=options.priority,
+        timeout_s=options.timeout_s,
+        account=options.account,
+        work=options.work,
+    )
+    vectors = (await engine.embed(sentences, of_labels)).rows
     neither = vectors[-1] if multi_label else None
     scores = zero_shot_scores(answer.rows, vectors[:-1], neither)
     return np.ascontiguousarray(scores), answer

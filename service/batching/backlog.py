@@ -1,6 +1,8 @@
 """Admission by tokens: how much waits for a model, for how long, and when to come back."""
 
 import math
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from enum import Enum
 
 from service.batching.queue import Priority
@@ -114,6 +116,26 @@ class Backlog:
         """A batch of `tokens` was finished at `now_s`."""
         self._rate.note_run(tokens, now_s, waiting=not self.empty)
         self._tell_wait()
+
+    @contextmanager
+    def expecting(
+        self, tokens: int, lane: Lane, lock: AbstractContextManager[object]
+    ) -> Iterator[None]:
+        """About so many come at the end of the block: what comes meanwhile waits for them, too.
+
+        They are no texts yet, and in no gauge. Else all that come while one is tokenized would
+        find the queue as that one did, and most of them be refused after the work.
+
+        Args:
+            lock: taken for moments only.
+        """
+        with lock:
+            self._waiting[lane] += tokens
+        try:
+            yield
+        finally:
+            with lock:
+                self._waiting[lane] -= tokens
 
     def _change(self, texts: int, tokens: int, lane: Lane) -> None:
         self._texts += texts

@@ -12,7 +12,7 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Generic, cast
 
@@ -103,8 +103,12 @@ class Batcher(Generic[RowT]):
         tokens: int,
         priority: Priority = Priority.INTERACTIVE,
         deadline_s: float = math.inf,
+        about_tokens: int = 0,
     ) -> None:
         """Raise what `submit` would raise for so many tokens that are to be computed.
+
+        Args:
+            about_tokens: what it will rather be: which turns it takes goes by that.
 
         Raises:
             Overloaded, ShuttingDown, TooManyTokens: do not even tokenize.
@@ -116,10 +120,23 @@ class Batcher(Generic[RowT]):
             raise self._refused(shutting_down())
         try:
             self._memory.admit()
-            lane = lane_of(tokens, priority, self.max_batch_tokens)
+            lane = lane_of(max(tokens, about_tokens), priority, self.max_batch_tokens)
             self._backlog.admit(tokens, lane, deadline_s - time.perf_counter())
         except Overloaded as error:
             raise self._refused(error) from None
+
+    @contextlib.contextmanager
+    def place(
+        self, priority: Priority, deadline_s: float, least_tokens: int, about_tokens: int
+    ) -> Iterator[Callable[[], None]]:
+        """A place in the queue for what is tokenized meanwhile; `submit` then takes its own.
+
+        Yields what raises once the work is in vain. Raises as `admit` of the `least_tokens`.
+        """
+        self.admit(least_tokens, priority, deadline_s, about_tokens)
+        lane = lane_of(about_tokens, priority, self.max_batch_tokens)
+        with self._backlog.expecting(about_tokens, lane, self._pool.lock):
+            yield partial(self.admit, 0)
 
     async def submit(
         self,

@@ -1,6 +1,8 @@
 """The threads that run models, shared by all models, so that a machine is never oversubscribed."""
 
 import asyncio
+import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -12,6 +14,9 @@ from typing import ParamSpec, Protocol, TypeVar
 P = ParamSpec("P")
 T = TypeVar("T")
 EXPRESS = "express"
+# Of the threads that run models, beside the event loop, which needs little and at once: where all
+# cores are busy it would wait for its turn as long as a run, and refusals and probes with it.
+NICENESS = 5
 # How often closing looks whether what it waits for is stuck.
 JOIN_S = 0.25
 
@@ -139,6 +144,7 @@ class WorkerPool:
         self._aside.shutdown(wait=not self.stuck, cancel_futures=True)
 
     def _serve(self, express: bool) -> None:
+        _give_way()
         while (found := self._next(express)) is not None:
             source, job = found
             try:
@@ -191,3 +197,10 @@ class WorkerPool:
                 return source, job
         self._busy -= 1
         return None
+
+
+def _give_way() -> None:
+    """On Linux each thread has a niceness of its own, counted within the process's group alone."""
+    if sys.platform == "linux":
+        own = os.getpriority(os.PRIO_PROCESS, 0)
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(own + NICENESS, 19))

@@ -12,7 +12,7 @@ from service.explaining.deletion import Deletion, label_changing_deletion
 from service.explaining.occluded import Occluded
 from service.explaining.weights import Weighted, phrase_weights, pull_of, reweighed, word_weights
 from service.inputs import Input
-from service.preparing import Options
+from service.options import Options
 from service.runtime.outputs import FloatArray, ProblemType
 
 # Of labels of which any number may hold, those hold that are likelier than not.

@@ -10,7 +10,7 @@ from service.engine import Engine
 from service.errors import InvalidField
 from service.explaining.words import Word, words_of
 from service.inputs import Input, OwnIds, Pair, TokenIds
-from service.preparing import Options
+from service.options import Options
 from service.runtime.outputs import FloatArray
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from service.cli import main
 from service.inputs import Input
-from service.preparing import Options, Prepared, Preparer
+from service.options import Options
+from service.preparing import Prepared, Preparer
 
 LEAK = "leak"
 LEAKED_BYTES = 2**20

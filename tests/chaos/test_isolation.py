@@ -18,7 +18,7 @@ from service.engine import Engine
 from service.errors import InferenceFailed
 from service.loading import load_engines
 from service.metrics import Metrics
-from service.preparing import Options
+from service.options import Options
 from service.runtime.outputs import FloatArray
 from service.settings import load_settings
 from tests.chaos.sizes import size

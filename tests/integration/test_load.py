@@ -10,7 +10,7 @@ import httpx2
 import numpy as np
 import pytest
 
-from tests.integration.conftest import LiveServer, ServerFactory
+from tests.integration.conftest import LiveServer, ServerFactory, until
 
 WORDS = ["the", "a", "not", "good", "bad", "train", "leaves", "at", "nine", "food"]
 
@@ -105,7 +105,7 @@ def test_errors_are_counted_by_code_and_unknown_paths_share_one_series(
     bad = {"endpoint": "/v1/embeddings", "model": "embedding", "outcome": "blank_text"}
     assert server.count("encserve_requests_total", **bad) == 5
     lost = {"endpoint": "other", "model": "", "outcome": "unknown_route"}
-    assert server.count("encserve_requests_total", **lost) == 5
+    until(lambda: server.count("encserve_requests_total", **lost) == 5)
 
 
 def test_full_queue_answers_429_with_retry_after_and_serves_the_rest(

@@ -63,6 +63,7 @@ def with_batcher(
     workers: int = 2,
     max_batch_tokens: int = 8,
     max_queue_tokens: int = 1000,
+    max_queue_wait_s: float = math.inf,
     max_queue_bytes: float = math.inf,
     cache: Cache[Row] | None = None,
     registry: CollectorRegistry | None = None,
@@ -81,6 +82,7 @@ def with_batcher(
             model="fake",
             max_batch_tokens=max_batch_tokens,
             max_queue_tokens=max_queue_tokens,
+            max_queue_wait_s=max_queue_wait_s,
             max_queue_bytes=max_queue_bytes,
         )
         batcher.start()

@@ -1,4 +1,5 @@
 import math
+from contextlib import nullcontext
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -112,6 +113,18 @@ def test_short_requests_wait_for_as_much_of_the_long_ones_as_they_take_turns_wit
     assert backlog.wait_s(Lane.SHORT) == pytest.approx(3, rel=0.01)
     with pytest.raises(Overloaded):
         backlog.admit(100, Lane.SHORT)
+
+
+def test_what_is_being_tokenized_is_waited_for_as_if_it_were_there() -> None:
+    registry = CollectorRegistry()
+    backlog = measured_backlog(max_wait_s=2, registry=registry)
+    with backlog.expecting(500, Lane.LONG, nullcontext()):
+        with pytest.raises(Overloaded):
+            backlog.admit(1, Lane.LONG)
+        backlog.admit(1, Lane.SHORT)
+        labels = {"model": "fake", "version": "1"}
+        assert registry.get_sample_value("encserve_queue_tokens", labels) == 0
+    backlog.admit(1, Lane.LONG)
 
 
 def test_bulk_may_wait_as_long_as_it_has_room_and_keeps_nobody_out() -> None:

@@ -1,6 +1,8 @@
 """The batcher through its public door, with a fake encoder that counts what it is asked."""
 
 import asyncio
+import math
+import os
 from collections.abc import Sequence
 
 import pytest
@@ -9,6 +11,8 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from service.batching.batcher import Batcher
+from service.batching.queue import Priority
+from service.batching.workers import NICENESS
 from service.errors import (
     InferenceFailed,
     Overloaded,
@@ -142,6 +146,48 @@ def test_request_that_does_not_fit_is_refused_whole_with_a_retry_time() -> None:
     assert (3,) not in encoder.times_computed()
     labels = {"model": "fake", "version": "1", "reason": "overloaded"}
     assert registry.get_sample_value("encserve_rejected_requests_total", labels) == 1
+
+
+def test_long_request_is_refused_before_it_is_tokenized_where_others_of_its_kind_wait() -> None:
+    """How long it is, is not known by then but by its characters."""
+    encoder = GatedEncoder()
+
+    async def body(batcher: Batcher[Row]) -> None:
+        encoder.gate.set()
+        # One after another, so that it is known how fast they go.
+        await batcher.submit([[number] * 20 for number in range(1, 6)])
+        while encoder.running.acquire(blocking=False):
+            pass
+        encoder.gate.clear()
+        waiting = asyncio.create_task(batcher.submit([[6] * 20, [7] * 20]))
+        await encoder.until_running()
+        with batcher.place(Priority.INTERACTIVE, math.inf, 1, about_tokens=2) as check:
+            check()
+        with (
+            pytest.raises(Overloaded, match="ENCSERVE_MAX_QUEUE_WAIT_S"),
+            batcher.place(Priority.INTERACTIVE, math.inf, 1, about_tokens=20),
+        ):
+            pass
+        encoder.gate.set()
+        await waiting
+
+    with_batcher(encoder, body, workers=1, max_batch_tokens=8, max_queue_wait_s=1e-9)
+
+
+def test_runs_give_way_to_the_event_loop() -> None:
+    """Which else waits for a core as long as a run takes, and what it has to answer with it."""
+    niceness: list[int] = []
+
+    class Noting(FakeEncoder):
+        def __call__(self, texts: Sequence[Sequence[int]]) -> list[Row]:
+            niceness.append(os.getpriority(os.PRIO_PROCESS, 0))
+            return super().__call__(texts)
+
+    async def body(batcher: Batcher[Row]) -> None:
+        await batcher.submit([[1]])
+
+    with_batcher(Noting(), body)
+    assert niceness == [min(os.getpriority(os.PRIO_PROCESS, 0) + NICENESS, 19)]
 
 
 def test_two_workers_run_side_by_side() -> None:

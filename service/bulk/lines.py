@@ -29,6 +29,9 @@ class Fault:
     message: str
 
 
+NOT_UTF8 = Fault("not_utf8", "the row is not UTF-8: save the file in that encoding")
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """One row: its values, a list in CSV and TSV and an object in JSON, or what is wrong with it.
@@ -105,7 +108,7 @@ def _tsv_fields(line: bytes) -> object:
     try:
         return line.decode().rstrip("\r\n").split("\t")
     except UnicodeDecodeError:
-        return Fault("not_utf8", "the row is not UTF-8: save the file in that encoding")
+        return NOT_UTF8
 
 
 class _Decoded:
@@ -155,7 +158,7 @@ def _csv_lines(file: BufferedReader, path: Path) -> Iterator[Line]:
                 raise _endless(path, start) from error
             values = Fault("invalid_csv", "a quoted field goes on behind its closing quote")
         if not decoded.sound:
-            values = Fault("not_utf8", "the row is not UTF-8: save the file in that encoding")
+            values = NOT_UTF8
         if values != []:
             yield Line(values, decoded.position)
         start = decoded.position

@@ -11,7 +11,7 @@ from pyarrow import parquet
 
 from service.bulk.job import Input, Part
 from service.bulk.kinds import json_array
-from service.bulk.lines import Fault, lines
+from service.bulk.lines import NOT_UTF8, Fault, lines
 from service.errors import DatasetInvalid
 
 # Rows that are decoded at a time.
@@ -82,9 +82,19 @@ class Reader:
         table = self._parquet.take(part.rows)
         if len(table) != part.rows:
             raise _changed(source.path)
-        column = table.column(self._column)
-        numbers = range(part.first_row, part.first_row + part.rows)
-        return PartRows(table, numbers, column.to_pylist(), {})
+        texts = _texts(table.column(self._column))
+        faults = {
+            number: text
+            for number, text in enumerate(texts, start=part.first_row)
+            if isinstance(text, Fault)
+        }
+        sound = [at for at in range(part.rows) if part.first_row + at not in faults]
+        return PartRows(
+            table.take(pa.array(sound, pa.int64())) if faults else table,
+            [part.first_row + at for at in sound],
+            [texts[at] for at in sound],
+            faults,
+        )
 
 
 class _ParquetRows:
@@ -129,6 +139,24 @@ class _ParquetRows:
             if row < len(batch):
                 yield batch.slice(row)
             row = max(0, row - len(batch))
+
+
+def _texts(column: Any) -> list[object]:
+    """Each text of a column, None where it is null, or what is wrong with it.
+
+    Parquet says of a column that it is UTF-8, and nobody who wrote it had to prove it.
+    """
+    try:
+        return list(column.to_pylist())
+    except UnicodeDecodeError:
+        return [_text(value) for value in column]
+
+
+def _text(value: Any) -> object:
+    try:
+        return value.as_py()
+    except UnicodeDecodeError:
+        return NOT_UTF8
 
 
 def _fields(row: Any, wanted: int) -> Any:

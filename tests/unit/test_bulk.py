@@ -247,6 +247,30 @@ def test_null_in_parquet_is_not_a_text(tmp_path: Path, job: Job) -> None:
     assert failed(tmp_path / "out") == [(2, "not_a_text")]
 
 
+@pytest.mark.parametrize("dictionary", [False, True])
+@pytest.mark.parametrize("part_rows", [2, 100])
+def test_parquet_text_that_is_not_utf8_fails_alone(
+    tmp_path: Path, job: Job, dictionary: bool, part_rows: int
+) -> None:
+    written = [b"the food", b"secret\xff", None, b"a train", b"\xc3"]
+    column = unproven(written)
+    given = pa.table(
+        {"text": column.dictionary_encode() if dictionary else column, "number": range(5)}
+    )
+    parquet.write_table(given, tmp_path / "in.parquet", row_group_size=3)
+    summary = job(tmp_path / "in.parquet", part_rows=part_rows)
+    assert failed(tmp_path / "out") == [(2, "not_utf8"), (3, "not_a_text"), (5, "not_utf8")]
+    assert "secret" not in (tmp_path / "out" / "_failed.jsonl").read_text()
+    assert read_table(tmp_path / "out").column("number").to_pylist() == [0, 3]
+    assert (summary.rows_in, summary.rows_out) == (5, 2)
+
+
+def unproven(values: list[bytes | None]) -> Any:
+    """Bytes as a column that says of itself that they are UTF-8."""
+    validity, offsets, data = pa.array(values, pa.binary()).buffers()
+    return pa.StringArray.from_buffers(len(values), offsets, data, validity)
+
+
 def test_text_on_which_the_model_fails_fails_alone(
     tmp_path: Path, job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,7 @@ from pyarrow import parquet
 from service.bulk.job import Column, Format, Input, Part
 from service.bulk.kinds import KindsSeen
 from service.bulk.lines import Fault, lines, read_header
+from service.bulk.parquet_file import row_ends
 from service.errors import DatasetInvalid, InvalidField
 from service.store.files import sha256_of
 
@@ -172,7 +173,8 @@ _Cut = tuple[int, int, int, int]
 def _cuts(path: Path, kind: Format, part_rows: int, kinds: KindsSeen) -> Iterator[_Cut]:
     """First row, rows, offset and length of each part of one file."""
     if kind == "parquet":
-        yield from _parquet_cuts(path, part_rows)
+        for first, rows, _, _ in _line_cuts(row_ends(path), 0, part_rows):
+            yield first, rows, 0, 0
         return
     _, start = read_header(path, kind)
     yield from _line_cuts(_noted(path, kind, start, kinds), start, part_rows)
@@ -197,15 +199,6 @@ def _line_cuts(ends: Iterable[int], start: int, part_rows: int) -> Iterator[_Cut
         last = end
     if rows:
         yield first, rows, start, last - start
-
-
-def _parquet_cuts(path: Path, part_rows: int) -> Iterator[_Cut]:
-    metadata = _parquet(path).metadata
-    groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
-    row_bytes = sum(group.total_byte_size for group in groups) / max(1, metadata.num_rows)
-    rows = max(1, min(part_rows, int(MOST_PART_BYTES / max(1.0, row_bytes))))
-    for first in range(0, metadata.num_rows, rows):
-        yield first, min(rows, metadata.num_rows - first), 0, 0
 
 
 def _columns(path: Path, kind: Format) -> tuple[Column, ...]:

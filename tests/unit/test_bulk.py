@@ -15,9 +15,10 @@ from pyarrow import parquet
 from typer.testing import CliRunner
 
 from service import cli
-from service.bulk import run
+from service.bulk import cutting, run
 from service.bulk.encoding import TextEncoder, batches
-from service.bulk.job import Options, alone_in
+from service.bulk.job import Options, Part, alone_in
+from service.bulk.reading import PartRows, Reader
 from service.bulk.run import Asked, run_job
 from service.bulk.summary import Summary
 from service.errors import DatasetInvalid, InvalidDimensions, InvalidField
@@ -245,6 +246,54 @@ def test_texts_that_are_too_long_are_cut_or_refused_as_asked(tmp_path: Path, job
 def test_null_in_parquet_is_not_a_text(tmp_path: Path, job: Job) -> None:
     job(write(tmp_path / "in.parquet", ["the food", None, "a train"]), part_rows=2)
     assert failed(tmp_path / "out") == [(2, "not_a_text")]
+
+
+@pytest.mark.parametrize("dictionary", [False, True])
+@pytest.mark.parametrize("row_group_size", [7, 1000])
+def test_part_of_parquet_holds_no_more_bytes_in_memory_than_a_part_may(
+    tmp_path: Path,
+    job: Job,
+    monkeypatch: pytest.MonkeyPatch,
+    dictionary: bool,
+    row_group_size: int,
+) -> None:
+    most = 100_000
+    monkeypatch.setattr(cutting, "MOST_PART_BYTES", most)
+    # In the file each stands once; and one row outweighs all the others.
+    pages = [letter * 10_000 for letter in "abc"]
+    notes = pa.array([pages[number % 3] for number in range(100)])
+    texts = [f"the food {number}" for number in range(99)] + ["x" * 90_000]
+    column = notes.dictionary_encode() if dictionary else notes
+    given = pa.table({"text": texts, "note": column, "n": range(100)})
+    parquet.write_table(given, tmp_path / "in.parquet", row_group_size=row_group_size)
+    assert (tmp_path / "in.parquet").stat().st_size < 2 * most
+    held: list[int] = []
+    read = Reader.read
+
+    def weighed(self: Reader, part: Part) -> PartRows:
+        rows = read(self, part)
+        dense = pa.table([pa.array(column.to_pylist()) for column in rows.table.columns], "abc")
+        held.extend((rows.table.nbytes, dense.nbytes))
+        return rows
+
+    monkeypatch.setattr(Reader, "read", weighed)
+    assert job(tmp_path / "in.parquet").parts == 12
+    # Where each text begins takes a few bytes more.
+    assert max(held) < most + 2_000
+    table = read_table(tmp_path / "out").drop_columns("embedding")
+    assert (table.schema, table.to_pylist()) == (given.schema, given.to_pylist())
+
+
+def test_order_of_categories_outlives_a_job(tmp_path: Path, job: Job) -> None:
+    sizes = pa.DictionaryArray.from_arrays(
+        pa.array([2, 0, 1] * 5, pa.int8()), pa.array(["small", "medium", "large"]), ordered=True
+    )
+    given = pa.table({"text": TEXTS[:15], "size": sizes})
+    parquet.write_table(given, tmp_path / "in.parquet")
+    job(tmp_path / "in.parquet", part_rows=4)
+    kept = parquet.read_table(tmp_path / "out" / "part-00001.parquet").column("size").chunk(0)
+    assert kept.type == sizes.type
+    assert kept.dictionary.to_pylist() == ["small", "medium", "large"]
 
 
 @pytest.mark.parametrize("dictionary", [False, True])

@@ -25,6 +25,7 @@ _OF_BYTES = (
     pa.types.is_binary,
     pa.types.is_large_binary,
 )
+_VIEWS = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
 
 
 class ParquetRows:
@@ -57,7 +58,7 @@ class ParquetRows:
             missing -= len(taken[-1])
         self._row += rows - missing
         # In one piece, the bytes that are written do not depend on where reading began.
-        return pa.Table.from_batches(taken, self._file.schema_arrow).combine_chunks()
+        return pa.Table.from_batches(taken, _schema(self._file.schema_arrow)).combine_chunks()
 
 
 def row_ends(path: Path) -> Iterator[int]:
@@ -105,15 +106,25 @@ def _batches(file: Any, row: int, columns: list[str] | None = None) -> Iterator[
 def _without_ballast(batch: Any) -> Any:
     """Dictionaries with what the rows name: each batch has all those of its row group.
 
-    Those whose order means something stay as they are.
+    Those whose order means something stay as they are. Views become what they are views of: Arrow
+    cannot choose rows of views.
     """
-    columns = [
-        _compact(column)
-        if pa.types.is_dictionary(column.type) and not column.type.ordered
-        else column
-        for column in batch.columns
-    ]
-    return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
+    columns = [_plain(column) for column in batch.columns]
+    return pa.RecordBatch.from_arrays(columns, schema=_schema(batch.schema))
+
+
+def _schema(schema: Any) -> Any:
+    for number, field in enumerate(schema):
+        schema = schema.set(number, field.with_type(_VIEWS.get(field.type, field.type)))
+    return schema
+
+
+def _plain(column: Any) -> Any:
+    if pa.types.is_dictionary(column.type) and not column.type.ordered:
+        return _compact(column)
+    # Unsafe: safely, a text that is not UTF-8 would be an error of all.
+    kind = _VIEWS.get(column.type)
+    return column if kind is None else column.cast(kind, safe=False)
 
 
 def _compact(column: Any) -> Any:
@@ -134,6 +145,8 @@ def _bytes_of_rows(column: Any) -> NDArray[np.float64]:
     """[rows], of each value."""
     if pa.types.is_dictionary(column.type):
         return _bytes_of_rows(column.dictionary_decode())
+    if column.type in _VIEWS:
+        return _bytes_of_rows(_plain(column))
     if any(is_of_bytes(column.type) for is_of_bytes in _OF_BYTES):
         lengths = pc.fill_null(pc.binary_length(column), 0)
         return np.asarray(lengths.to_numpy(zero_copy_only=False), np.float64)

@@ -284,6 +284,20 @@ def test_part_of_parquet_holds_no_more_bytes_in_memory_than_a_part_may(
     assert (table.schema, table.to_pylist()) == (given.schema, given.to_pylist())
 
 
+def test_views_of_texts_are_read_and_become_texts(tmp_path: Path, job: Job) -> None:
+    views = pa.table(
+        {
+            "text": pa.array(TEXTS, pa.string_view()),
+            "raw": pa.array([b"a", None] * 25, pa.binary_view()),
+        }
+    )
+    parquet.write_table(views, tmp_path / "in.parquet", row_group_size=9)
+    job(tmp_path / "in.parquet", part_rows=8)
+    table = read_table(tmp_path / "out").drop_columns("embedding")
+    assert table.to_pydict() == views.to_pydict()
+    assert table.schema.types == [pa.string(), pa.binary()]
+
+
 def test_order_of_categories_outlives_a_job(tmp_path: Path, job: Job) -> None:
     sizes = pa.DictionaryArray.from_arrays(
         pa.array([2, 0, 1] * 5, pa.int8()), pa.array(["small", "medium", "large"]), ordered=True

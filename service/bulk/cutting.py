@@ -1,8 +1,7 @@
-"""From what the command line names to inputs and parts: one walk through every file, once a job."""
+"""From files to inputs and parts: one walk through every file, once a job."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from glob import glob
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import parquet
 
+from service.bulk.inputs import FORMATS
 from service.bulk.job import Column, Format, Input, Part
 from service.bulk.kinds import KindsSeen
 from service.bulk.lines import Fault, lines, read_header
@@ -17,47 +17,12 @@ from service.bulk.parquet_file import row_ends
 from service.errors import DatasetInvalid, InvalidField
 from service.store.files import sha256_of
 
-FORMATS: dict[str, Format] = {
-    ".parquet": "parquet",
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-}
 # Names are looked for in so many JSON lines.
 LINES_FOR_NAMES = 100
 # A part ends before it holds more, however few rows that are: parts are held in memory.
 MOST_PART_BYTES = 32 * 2**20
 DEFAULT_COLUMN = "text"
 _TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
-
-
-def find_inputs(given: str, out: Path) -> list[Path]:
-    """The file, the files of the folder and those below it, or those that the pattern meets.
-
-    In order of their paths; hidden ones, and those of the output, are passed over.
-
-    Raises:
-        DatasetInvalid: there is none, or they are not all of one known format.
-    """
-    path = Path(given)
-    if path.is_dir():
-        found = [one for one in path.rglob("*") if one.suffix.lower() in FORMATS and one.is_file()]
-    else:
-        found = [path] if path.is_file() else [Path(one) for one in glob(given, recursive=True)]
-    inside = out.resolve()
-    paths = sorted(
-        one.resolve()
-        for one in found
-        if not one.name.startswith((".", "_")) and not one.resolve().is_relative_to(inside)
-    )
-    formats = {FORMATS.get(one.suffix.lower()) for one in paths}
-    if len(formats) != 1 or None in formats:
-        raise DatasetInvalid(
-            f"{given} has to be a file, a folder or a pattern of files of one kind: "
-            f"{', '.join(FORMATS)}; compressed ones have to be unpacked"
-        )
-    return paths
 
 
 def choose_column(path: Path, column: str | None) -> str:

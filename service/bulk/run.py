@@ -7,8 +7,9 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from service.bulk.cutting import choose_column, cut, find_inputs
+from service.bulk.cutting import choose_column, cut
 from service.bulk.encoding import Advance, TextEncoder, Tokens, check_options
+from service.bulk.inputs import find_inputs
 from service.bulk.job import (
     Input,
     Job,

@@ -461,12 +461,58 @@ def test_folder_and_pattern_are_read_in_order_of_their_paths(tmp_path: Path, job
     (folder / "b").mkdir(parents=True)
     write(folder / "a.csv", TEXTS[:10])
     write(folder / "b" / "c.csv", TEXTS[10:20])
-    summary = job(folder, out=folder / "out", part_rows=4)
+    summary = job(folder, part_rows=4)
     assert (summary.files, summary.parts) == (2, 6)
-    assert read_table(folder / "out").column("text").to_pylist() == TEXTS[:20]
-    # What came out is not taken for input.
-    assert job(folder, out=folder / "out", part_rows=4).resumed == 20
-    assert job(folder / "b" / "*.csv").rows_out == 10
+    assert read_table(tmp_path / "out").column("text").to_pylist() == TEXTS[:20]
+    assert job(folder / "b" / "*.csv", out=tmp_path / "other").rows_out == 10
+
+
+def test_hidden_and_underlined_files_and_folders_are_passed_over(tmp_path: Path, job: Job) -> None:
+    # What is named may lie in such a folder itself.
+    folder = tmp_path / ".cache"
+    for name in ("a", ".git", "_temporary", "b/.hidden/c"):
+        (folder / name).mkdir(parents=True)
+        write(folder / name / "in.csv", TEXTS[:3])
+    write(folder / "_failed.csv", TEXTS[:3])
+    assert job(folder).files == 1
+    assert job(folder / "**" / "*.csv", out=tmp_path / "other").files == 1
+
+
+def test_file_that_is_found_under_several_names_is_read_once(tmp_path: Path, job: Job) -> None:
+    source = write(tmp_path / "in.csv", TEXTS[:3])
+    folder = tmp_path / "links"
+    folder.mkdir()
+    for name in ("a.csv", "b.csv"):
+        (folder / name).symlink_to(source)
+    assert job(folder).rows_in == 3
+
+
+@pytest.mark.parametrize(
+    ("given", "out"),
+    [
+        ("in", "in/out"),
+        ("in", "in"),
+        ("in/b", "in"),
+        ("in/b/in.csv", "in"),
+        ("in/b/*.csv", "in/b"),
+        ("link", "in/out"),
+    ],
+)
+def test_input_and_output_inside_one_another_are_refused(
+    tmp_path: Path, job: Job, given: str, out: str
+) -> None:
+    (tmp_path / "in" / "b").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "in")
+    write(tmp_path / "in" / "b" / "in.csv", TEXTS[:3])
+    with pytest.raises(InvalidField, match="inside one another"):
+        job(tmp_path / given, out=tmp_path / out)
+
+
+def test_pattern_that_could_meet_the_output_does_not(tmp_path: Path, job: Job) -> None:
+    write(tmp_path / "in.parquet", TEXTS[:10])
+    for resumed in (0, 10):
+        summary = job(tmp_path / "**" / "*.parquet", part_rows=4)
+        assert (summary.files, summary.resumed) == (1, resumed)
 
 
 def test_input_or_output_that_is_not_there_is_said_in_one_line(tmp_path: Path, job: Job) -> None:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from service.bulk.job import Input, Part
 from service.bulk.kinds import json_array
-from service.bulk.lines import NOT_UTF8, Fault, lines
+from service.bulk.lines import NOT_UTF8, Fault, lines, unreadable
 from service.bulk.parquet_file import ParquetRows
 from service.errors import DatasetInvalid
 
@@ -44,7 +44,7 @@ class Reader:
                 return self._read_parquet(source, part)
             found = list(lines(source.path, source.format, part.offset, part.length))
         except (OSError, pa.ArrowException) as error:
-            raise DatasetInvalid(f"{source.path} cannot be read: {type(error).__name__}") from error
+            raise unreadable(source.path, error) from error
         if len(found) != part.rows:
             raise _changed(source.path)
         return self._from_lines(source, part, [line.values for line in found])

@@ -21,6 +21,7 @@ from service.bulk.job import (
     require_same,
     write_job,
 )
+from service.bulk.lines import unreadable
 from service.bulk.reading import PartRows, Reader
 from service.bulk.summary import Summary, write_summary
 from service.bulk.writing import (
@@ -139,7 +140,7 @@ def _require_unchanged_input(source: Input) -> None:
         if same and status.st_mtime_ns != source.mtime_ns:
             same = sha256_of(source.path) == source.sha256
     except OSError as error:
-        raise DatasetInvalid(f"{source.path} cannot be read: {error.strerror}") from error
+        raise unreadable(source.path, error) from error
     if not same:
         raise DatasetInvalid(
             f"{source.path} has changed since the job in this folder was begun: name another "

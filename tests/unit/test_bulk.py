@@ -1,6 +1,7 @@
 """`encserve bulk`: rows of files through a tiny model, in order, once each, and the failed ones."""
 
 import csv
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -547,6 +548,45 @@ def test_file_that_cannot_be_a_job_is_refused_before_anything_is_computed(
     (tmp_path / name).write_text(content)
     with pytest.raises(error, match=says):
         job(tmp_path / name)
+
+
+def test_parquet_with_a_broken_page_is_refused_before_anything_is_computed(
+    tmp_path: Path, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "open_encoder", None)
+    source = write(tmp_path / "in.parquet", TEXTS)
+    content = source.read_bytes()
+    source.write_bytes(content[:200] + b"\xff" * 100 + content[300:])
+    with pytest.raises(DatasetInvalid, match="cannot be read"):
+        job(source)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl"])
+def test_lines_are_read_once_to_be_cut_and_to_take_their_digest(
+    tmp_path: Path, suffix: str
+) -> None:
+    source = write(tmp_path / f"in{suffix}", ["the food is good " * 100] * 5000)
+    before = bytes_read()
+    (found,), parts = cutting.cut([source], "text", 1000, lambda mebibytes: None)
+    assert bytes_read() - before < 1.5 * found.bytes
+    assert found.sha256 == hashlib.sha256(source.read_bytes()).hexdigest()
+    assert (found.rows, len(parts)) == (5000, 5)
+
+
+def bytes_read() -> int:
+    """By this process, from files, in cache or not."""
+    told = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
+    return int(told["rchar"])
+
+
+def test_terminal_that_is_gone_is_not_said_to_be_a_fault_of_the_file(tmp_path: Path) -> None:
+    source = write(tmp_path / "in.csv", ["the food is good " * 100] * 5000)
+
+    def gone(mebibytes: int) -> None:
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        cutting.cut([source], "text", 1000, gone)
 
 
 def test_column_that_holds_no_texts_is_refused(tmp_path: Path, job: Job) -> None:

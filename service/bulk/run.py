@@ -23,7 +23,7 @@ from service.bulk.job import (
 )
 from service.bulk.lines import unreadable
 from service.bulk.reading import PartRows, Reader
-from service.bulk.summary import Summary, write_summary
+from service.bulk.summary import Summary, withdraw_summary, write_summary
 from service.bulk.writing import (
     PartWriter,
     is_done,
@@ -78,6 +78,7 @@ def run_job(asked: Asked, settings: Settings, show: Show, work: "Work | None" = 
         left = sum(part.rows for part in todo)
         seconds = 0.0
         if todo:
+            withdraw_summary(asked.out)
             with show("encode", job.rows, job.rows - left) as advance:
                 seconds = work(asked, job, todo, settings, advance)
         return write_summary(asked.out, job, {part.number for part in todo}, seconds)
@@ -123,6 +124,7 @@ def begin(asked: Asked, settings: Settings, show: Show) -> Job:
             _require_unchanged_input(source)
         return begun
     _require_empty(asked.out)
+    withdraw_summary(asked.out)
     mebibytes = sum(path.stat().st_size for path in paths) // 2**20
     with show("look through, MiB", max(1, mebibytes), 0) as advance:
         inputs, parts = cut(paths, column, options.part_rows, advance)

@@ -395,6 +395,30 @@ def test_run_that_was_stopped_goes_on_and_computes_no_finished_part_again(
     assert (again.computed, again.resumed, again.rows_out) == (0, 50, 50)
 
 
+def test_summary_of_an_earlier_run_is_gone_while_another_is_under_way(
+    tmp_path: Path, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write(tmp_path / "in.csv", TEXTS[:9])
+    summary = tmp_path / "out" / "_summary.json"
+    job(source, part_rows=3)
+    # What is refused changes nothing.
+    with pytest.raises(InvalidField):
+        job(source, part_rows=4)
+    assert summary.exists()
+    (tmp_path / "out" / "part-00001.parquet").unlink()
+    seen: list[bool] = []
+    encode = TextEncoder.encode
+
+    def look(self: TextEncoder, *args: Any) -> Any:
+        seen.append(summary.exists())
+        return encode(self, *args)
+
+    monkeypatch.setattr(TextEncoder, "encode", look)
+    assert job(source, part_rows=3).computed == 3
+    assert seen == [False]
+    assert summary.exists()
+
+
 def test_part_that_was_half_written_does_not_count(
     tmp_path: Path, job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:

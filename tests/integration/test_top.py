@@ -105,7 +105,7 @@ def test_server_that_is_no_encserve_is_one_sentence(
     stranger: str, answer: bytes, command: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Stranger, "answer", answer, raising=False)
-    # A process of its own: urllib leaves the socket of a broken answer to the collector, which warns.
+    # A process of its own: urllib leaves the socket of a broken answer open, of which Python warns.
     asked = subprocess.run(
         [*ENCSERVE, *command, f"http://{stranger}"],
         capture_output=True,

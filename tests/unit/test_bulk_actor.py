@@ -3,8 +3,7 @@
 import errno
 import pickle
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +21,13 @@ from service.settings import Settings, load_settings
 from service.store.repository import ModelRepository
 from service.store.signing import make_key, sign
 from tests.conftest import SENTENCES
+from tests.unit.bulk_jobs import unseen
 
 SECRETS = [
     name
     for name, field in Settings.model_fields.items()
     if isinstance(field.get_default(), SecretStr)
 ]
-
-
-@contextmanager
-def unseen(description: str, rows: int, done: int) -> Iterator[Callable[[int], None]]:
-    yield lambda more: None
 
 
 def asked_of(settings: Settings, given: str = "in.tsv", out: str = "out") -> Asked:

@@ -12,12 +12,12 @@ from importlib.metadata import PackageNotFoundError, distributions, version
 from pathlib import Path
 from typing import Literal
 
-from service.errors import EncserveError
+from service.errors import EncserveError, InvalidField, ModelCorrupt, ModelNotFound
 from service.loading import variant_to_serve
 from service.runtime.cpus import available_cpus, processor
 from service.runtime.memory_limit import memory_limit_bytes
 from service.settings import Settings
-from service.store.repository import ModelRepository, PublishedModel
+from service.store.repository import ModelRepository, PublishedModel, name_and_version
 from service.store.verification import verify
 from service.tuning import read_shape
 
@@ -42,6 +42,14 @@ class Finding:
     remedy: str = ""
 
 
+@dataclass(frozen=True)
+class Served:
+    """A model that would be served, and which of its variants."""
+
+    model: PublishedModel
+    variant: str
+
+
 def diagnose(settings: Settings) -> Iterator[Finding]:
     """Look at everything, in the order in which a start would stumble over it."""
     yield _packages()
@@ -50,7 +58,7 @@ def diagnose(settings: Settings) -> Iterator[Finding]:
     yield _cpus(settings)
     yield _open_files()
     yield _port(settings)
-    models: list[PublishedModel] = []
+    models: list[Served] = []
     yield from _store(settings, models.append)
     yield _disk(settings)
     yield _memory(settings, models)
@@ -61,11 +69,9 @@ def _packages() -> Finding:
     if missing:
         remedy = "install encserve into this environment again: pip install encserve"
         return Finding("packages", "wrong", f"missing: {', '.join(missing)}", remedy)
-    flavours = {
-        name
-        for one in distributions()
-        if (name := one.metadata["Name"].lower()).startswith("onnxruntime")
-    }
+    # A distribution that was half removed has no name.
+    named = (str(one.metadata["Name"] or "").lower() for one in distributions())
+    flavours = {name for name in named if name.startswith("onnxruntime")}
     if len(flavours) > 1:
         remedy = f"they overwrite each other's files: pip uninstall {' '.join(sorted(flavours))}, "
         remedy += "then install one"
@@ -134,7 +140,7 @@ def _port(settings: Settings) -> Finding:
     return Finding("port", "ok", f"{place} is free")
 
 
-def _store(settings: Settings, take: Callable[[PublishedModel], object]) -> Iterator[Finding]:
+def _store(settings: Settings, take: Callable[[Served], object]) -> Iterator[Finding]:
     repository = ModelRepository(settings.model_store)
     names = repository.names()
     if not names:
@@ -142,7 +148,7 @@ def _store(settings: Settings, take: Callable[[PublishedModel], object]) -> Iter
         yield Finding("store", "wrong", f"no model in {settings.model_store.resolve()}", remedy)
         return
     yield Finding("store", "ok", f"{len(names)} models in {settings.model_store.resolve()}")
-    for name in names:
+    for name in settings.models or names:
         yield _model(repository, name, settings, take)
 
 
@@ -150,21 +156,32 @@ def _model(
     repository: ModelRepository,
     name: str,
     settings: Settings,
-    take: Callable[[PublishedModel], object],
+    take: Callable[[Served], object],
 ) -> Finding:
+    """Of one that would be served, as the settings name it."""
     subject = f"model {name}"
+    plain, version = name_and_version(name)
     try:
-        model = repository.resolve(name)
+        model = repository.resolve(plain, version)
         verify(model)
         variant = variant_to_serve(model.manifest, settings)
-    except EncserveError as error:
-        remedy = f"encserve rollback {name}, or publish it again"
+    except (InvalidField, ModelNotFound) as error:
+        remedy = "name another by ENCSERVE_MODELS or ENCSERVE_VARIANT, or publish it"
         return Finding(subject, "wrong", f"{error.code}: {error.message}", remedy)
-    take(model)
+    except EncserveError as error:
+        remedy = f"encserve rollback {plain}, or publish it again"
+        return Finding(subject, "wrong", f"{error.code}: {error.message}", remedy)
+    take(Served(model, variant))
     found = f"version {model.manifest.version}, {variant}, whole"
-    if settings.provider == "cpu" and read_shape(model, variant) is None:
-        remedy = f"encserve tune {name} takes 20 s and may make it faster"
-        return Finding(subject, "note", f"{found}, not tuned for this processor", remedy)
+    if settings.provider != "cpu":
+        return Finding(subject, "ok", found)
+    remedy = f"encserve tune {plain} takes 20 s and may make it faster"
+    try:
+        if read_shape(model, variant) is None:
+            return Finding(subject, "note", f"{found}, not tuned for this processor", remedy)
+    except ModelCorrupt as error:
+        # It is a hint only: the server goes on without it.
+        return Finding(subject, "note", f"{found}; {error.message}", remedy)
     return Finding(subject, "ok", f"{found}, tuned")
 
 
@@ -186,7 +203,7 @@ def _nearest(path: Path) -> Path:
     return next(one for one in (path, *path.resolve().parents) if one.exists())
 
 
-def _memory(settings: Settings, models: list[PublishedModel]) -> Finding:
+def _memory(settings: Settings, models: list[Served]) -> Finding:
     limit = memory_limit_bytes()
     needed = BESIDE_WEIGHTS_BYTES + settings.cache_bytes + sum(map(_weights_bytes, models))
     found = f"{limit / 2**30:.1f} GiB may be used, about {needed / 2**30:.1f} GiB needed"
@@ -196,7 +213,7 @@ def _memory(settings: Settings, models: list[PublishedModel]) -> Finding:
     return Finding("memory", "ok", found)
 
 
-def _weights_bytes(model: PublishedModel) -> int:
-    """Of the variant served by default; the others are not loaded."""
-    manifest = model.manifest
-    return manifest.files[manifest.file_of(manifest.default_variant)].bytes
+def _weights_bytes(served: Served) -> int:
+    """Of the variant that is served; the others are not loaded."""
+    manifest = served.model.manifest
+    return manifest.files[manifest.file_of(served.variant)].bytes

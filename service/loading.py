@@ -23,7 +23,7 @@ from service.runtime.tokenizer import Tokenizer
 from service.settings import Settings
 from service.store.manifest import TOKENIZER_FILE, Manifest
 from service.store.reference import REFERENCE_FILE, read_reference
-from service.store.repository import ModelRepository, PublishedModel
+from service.store.repository import ModelRepository, PublishedModel, name_and_version
 from service.store.signing import check_signature, load_trusted
 from service.store.verification import Stamps, require_unchanged, verify
 from service.tuning import DEFAULT_BATCH_TOKENS, Shape, read_shape
@@ -69,7 +69,7 @@ def load_all(settings: Settings, metrics: Metrics) -> tuple[EngineRegistry, "Loa
             "`encserve bootstrap`, or name another store with ENCSERVE_MODEL_STORE"
         )
     plans = [
-        plan(repository.resolve(*_name_and_version(name)), settings)
+        plan(repository.resolve(*name_and_version(name)), settings)
         for name in sorted(names, key=lambda name: "@" in name)
     ]
     pool = WorkerPool(max(plan.shape.workers for plan in plans))
@@ -101,11 +101,6 @@ class Loader:
     def load(self, plan: Plan) -> Engine:
         """An engine, not yet started. Raises as `load_engine`."""
         return load_engine(plan, self.pool, self.cache, self.settings, self.metrics)
-
-
-def _name_and_version(name: str) -> tuple[str, str | None]:
-    model, _, version = name.partition("@")
-    return model, version or None
 
 
 def plan(model: PublishedModel, settings: Settings) -> Plan:

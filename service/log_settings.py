@@ -19,9 +19,9 @@ class LogSettings(BaseSettings):
     )
     otlp_endpoint: str = Field(
         "",
-        pattern=r"^(https?://[^/\s]+(/\S*)?)?$",
-        description="where traces are sent by OTLP over HTTP, such as http://collector:4318; "
-        "empty: there are none. Needs the extra 'otel'",
+        pattern=r"^(https?://([^/?#@\s]+@)?[^/?#@\s]+(/\S*)?)?$",
+        description="where traces are sent by OTLP over HTTP, such as http://collector:4318; what "
+        "is special in a password is written with %; empty: there are none. Needs the extra 'otel'",
     )
     trace_sample_ratio: float = Field(
         0.1,

@@ -1,62 +1,31 @@
-"""From what the command line names to inputs and parts: one walk through every file, once a job."""
+"""From files to inputs and parts: one walk through every file, once a job."""
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from glob import glob
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from pyarrow import parquet
 
+from service.bulk.inputs import FORMATS
 from service.bulk.job import Column, Format, Input, Part
 from service.bulk.kinds import KindsSeen
-from service.bulk.lines import Fault, lines, read_header
+from service.bulk.lines import Fault, all_lines, lines, read_header, unreadable
+from service.bulk.parquet_file import row_ends
 from service.errors import DatasetInvalid, InvalidField
-from service.store.files import sha256_of
 
-FORMATS: dict[str, Format] = {
-    ".parquet": "parquet",
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-}
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
 # Names are looked for in so many JSON lines.
 LINES_FOR_NAMES = 100
 # A part ends before it holds more, however few rows that are: parts are held in memory.
 MOST_PART_BYTES = 32 * 2**20
 DEFAULT_COLUMN = "text"
 _TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
-
-
-def find_inputs(given: str, out: Path) -> list[Path]:
-    """The file, the files of the folder and those below it, or those that the pattern meets.
-
-    In order of their paths; hidden ones, and those of the output, are passed over.
-
-    Raises:
-        DatasetInvalid: there is none, or they are not all of one known format.
-    """
-    path = Path(given)
-    if path.is_dir():
-        found = [one for one in path.rglob("*") if one.suffix.lower() in FORMATS and one.is_file()]
-    else:
-        found = [path] if path.is_file() else [Path(one) for one in glob(given, recursive=True)]
-    inside = out.resolve()
-    paths = sorted(
-        one.resolve()
-        for one in found
-        if not one.name.startswith((".", "_")) and not one.resolve().is_relative_to(inside)
-    )
-    formats = {FORMATS.get(one.suffix.lower()) for one in paths}
-    if len(formats) != 1 or None in formats:
-        raise DatasetInvalid(
-            f"{given} has to be a file, a folder or a pattern of files of one kind: "
-            f"{', '.join(FORMATS)}; compressed ones have to be unpacked"
-        )
-    return paths
 
 
 def choose_column(path: Path, column: str | None) -> str:
@@ -113,11 +82,11 @@ def cut(
     for path in paths:
         with _readable(path):
             status = path.stat()
-            cuts = []
-            for one in _cuts(path, kind, part_rows, kinds):
-                cuts.append(one)
-                seen.bytes(one[3])
-            digest = sha256_of(path)
+        cuts = []
+        digest = hashlib.sha256()
+        for one, looked_through in _cuts(path, kind, part_rows, kinds, digest):
+            cuts.append(one)
+            seen.bytes(looked_through)
         parts += [
             Part(number, len(inputs), *one) for number, one in enumerate(cuts, start=len(parts))
         ]
@@ -127,13 +96,11 @@ def cut(
                 format=kind,
                 bytes=status.st_size,
                 mtime_ns=status.st_mtime_ns,
-                sha256=digest,
+                sha256=digest.hexdigest(),
                 rows=sum(rows for _, rows, _, _ in cuts),
                 columns=_columns(path, kind),
             )
         )
-        if kind == "parquet":
-            seen.bytes(status.st_size)
     if kind == "jsonl":
         found = kinds.columns()
         inputs = [source.model_copy(update={"columns": found}) for source in inputs]
@@ -148,8 +115,8 @@ def _readable(path: Path) -> Iterator[None]:
     """Raises DatasetInvalid if it is not there, or not to be read."""
     try:
         yield
-    except OSError as error:
-        raise DatasetInvalid(f"{path} cannot be read: {error.strerror}") from error
+    except (OSError, pa.ArrowException) as error:
+        raise unreadable(path, error) from error
 
 
 class Seen:
@@ -169,18 +136,32 @@ class Seen:
 _Cut = tuple[int, int, int, int]
 
 
-def _cuts(path: Path, kind: Format, part_rows: int, kinds: KindsSeen) -> Iterator[_Cut]:
-    """First row, rows, offset and length of each part of one file."""
-    if kind == "parquet":
-        yield from _parquet_cuts(path, part_rows)
-        return
-    _, start = read_header(path, kind)
-    yield from _line_cuts(_noted(path, kind, start, kinds), start, part_rows)
+def _cuts(
+    path: Path, kind: Format, part_rows: int, kinds: KindsSeen, digest: "_Hash"
+) -> Iterator[tuple[_Cut, int]]:
+    """First row, rows, offset and length of each part of one file, and the bytes looked through.
+
+    At the end `digest` has taken in the whole file.
+    """
+    # Here, and not around the loop that takes the parts: what fails there is no fault of the file.
+    with _readable(path):
+        if kind == "parquet":
+            row_bytes = path.stat().st_size / max(1, _parquet(path).metadata.num_rows)
+            for first, rows, _, _ in _line_cuts(row_ends(path), 0, part_rows):
+                yield (first, rows, 0, 0), int(rows * row_bytes)
+            with path.open("rb") as file:
+                hashlib.file_digest(file, lambda: digest)
+            return
+        _, start = read_header(path, kind)
+        for one in _line_cuts(_noted(path, kind, start, kinds, digest), start, part_rows):
+            yield one, one[3]
 
 
-def _noted(path: Path, kind: Format, start: int, kinds: KindsSeen) -> Iterator[int]:
+def _noted(
+    path: Path, kind: Format, start: int, kinds: KindsSeen, digest: "_Hash"
+) -> Iterator[int]:
     """Where each row ends."""
-    for line in lines(path, kind, start):
+    for line in all_lines(path, kind, start, digest):
         if kind == "jsonl" and not isinstance(line.values, Fault):
             kinds.note(line.values)
         yield line.end
@@ -197,15 +178,6 @@ def _line_cuts(ends: Iterable[int], start: int, part_rows: int) -> Iterator[_Cut
         last = end
     if rows:
         yield first, rows, start, last - start
-
-
-def _parquet_cuts(path: Path, part_rows: int) -> Iterator[_Cut]:
-    metadata = _parquet(path).metadata
-    groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
-    row_bytes = sum(group.total_byte_size for group in groups) / max(1, metadata.num_rows)
-    rows = max(1, min(part_rows, int(MOST_PART_BYTES / max(1.0, row_bytes))))
-    for first in range(0, metadata.num_rows, rows):
-        yield first, min(rows, metadata.num_rows - first), 0, 0
 
 
 def _columns(path: Path, kind: Format) -> tuple[Column, ...]:
@@ -246,10 +218,8 @@ def _unlike(path: Path, first: Path) -> DatasetInvalid:
 
 
 def _parquet(path: Path) -> Any:
-    try:
+    with _readable(path):
         return parquet.ParquetFile(path)
-    except (OSError, pa.ArrowException) as error:
-        raise DatasetInvalid(f"{path} cannot be read: {type(error).__name__}") from error
 
 
 def _schema(path: Path) -> Any:

@@ -7,17 +7,21 @@ they agree on what a row is.
 import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
-from io import BufferedReader
+from io import BufferedReader, FileIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import orjson
 
 from service.bulk.job import Format
 from service.errors import DatasetInvalid
 
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
 # A row is held as a whole; what is longer is as a rule not a file of lines.
 LONGEST_ROW_BYTES = 16 * 2**20
+_BUFFER_BYTES = 2**20
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -27,6 +31,9 @@ class Fault:
 
     code: str
     message: str
+
+
+NOT_UTF8 = Fault("not_utf8", "the row is not UTF-8: save the file in that encoding")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +81,45 @@ def lines(path: Path, kind: Format, offset: int, length: int | None = None) -> I
                 return
 
 
-def _lines(file: BufferedReader, kind: Format, path: Path) -> Iterator[Line]:
+def all_lines(path: Path, kind: Format, offset: int, digest: "_Hash") -> Iterator[Line]:
+    """The rows from `offset` to the end, after which `digest` has taken in the whole file.
+
+    Raises as `lines`.
+    """
+    with BufferedReader(_Digested(path, digest), _BUFFER_BYTES) as file:
+        file.read(offset)
+        yield from _lines(file, kind, path)
+
+
+class _Digested(FileIO):
+    """A file that is read from its begin to its end, and what `digest` takes in meanwhile."""
+
+    def __init__(self, path: Path, digest: "_Hash") -> None:
+        super().__init__(path)
+        self._digest = digest
+
+    def readinto(self, buffer: Any, /) -> int:
+        read = super().readinto(buffer)
+        self._digest.update(memoryview(buffer)[:read])
+        return read
+
+
+def unreadable(path: Path, error: Exception) -> DatasetInvalid:
+    """Why a file cannot be read: the system's reason or the kind of error, not a word of the file.
+
+    Libraries quote what they stumble over.
+    """
+    reason = getattr(error, "strerror", None) or type(error).__name__
+    return DatasetInvalid(f"{path} cannot be read: {reason}")
+
+
+def _lines(file: BinaryIO, kind: Format, path: Path) -> Iterator[Line]:
     if kind == "csv":
         return _csv_lines(file, path)
     return _plain_lines(file, path, _json_object if kind == "jsonl" else _tsv_fields)
 
 
-def _plain_lines(file: BufferedReader, path: Path, parse: Any) -> Iterator[Line]:
+def _plain_lines(file: BinaryIO, path: Path, parse: Any) -> Iterator[Line]:
     """A row ends where its line does; an empty line is none."""
     end = file.tell()
     while line := file.readline(LONGEST_ROW_BYTES + 1):
@@ -105,13 +144,13 @@ def _tsv_fields(line: bytes) -> object:
     try:
         return line.decode().rstrip("\r\n").split("\t")
     except UnicodeDecodeError:
-        return Fault("not_utf8", "the row is not UTF-8: save the file in that encoding")
+        return NOT_UTF8
 
 
 class _Decoded:
     """The lines of a file as the csv module takes them. position: the byte behind the last one."""
 
-    def __init__(self, file: BufferedReader, path: Path) -> None:
+    def __init__(self, file: BinaryIO, path: Path) -> None:
         self._file = file
         self._path = path
         self.position = file.tell()
@@ -135,7 +174,7 @@ class _Decoded:
             return line.decode(errors="replace")
 
 
-def _csv_lines(file: BufferedReader, path: Path) -> Iterator[Line]:
+def _csv_lines(file: BinaryIO, path: Path) -> Iterator[Line]:
     """A quoted field may hold separators and the ends of lines; quotes inside are doubled."""
     csv.field_size_limit(LONGEST_ROW_BYTES)
     decoded = _Decoded(file, path)
@@ -155,7 +194,7 @@ def _csv_lines(file: BufferedReader, path: Path) -> Iterator[Line]:
                 raise _endless(path, start) from error
             values = Fault("invalid_csv", "a quoted field goes on behind its closing quote")
         if not decoded.sound:
-            values = Fault("not_utf8", "the row is not UTF-8: save the file in that encoding")
+            values = NOT_UTF8
         if values != []:
             yield Line(values, decoded.position)
         start = decoded.position

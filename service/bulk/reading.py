@@ -7,16 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from pyarrow import parquet
 
 from service.bulk.job import Input, Part
 from service.bulk.kinds import json_array
-from service.bulk.lines import Fault, lines
+from service.bulk.lines import NOT_UTF8, Fault, lines, unreadable
+from service.bulk.parquet_file import ParquetRows
 from service.errors import DatasetInvalid
-
-# Rows that are decoded at a time.
-_BATCH_ROWS = 1024
-_BUFFER_BYTES = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +34,7 @@ class Reader:
     def __init__(self, inputs: Sequence[Input], column: str) -> None:
         self._inputs = inputs
         self._column = column
-        self._parquet: _ParquetRows | None = None
+        self._parquet: ParquetRows | None = None
 
     def read(self, part: Part) -> PartRows:
         """Raises DatasetInvalid if the input is not what it was when it was cut."""
@@ -48,7 +44,7 @@ class Reader:
                 return self._read_parquet(source, part)
             found = list(lines(source.path, source.format, part.offset, part.length))
         except (OSError, pa.ArrowException) as error:
-            raise DatasetInvalid(f"{source.path} cannot be read: {type(error).__name__}") from error
+            raise unreadable(source.path, error) from error
         if len(found) != part.rows:
             raise _changed(source.path)
         return self._from_lines(source, part, [line.values for line in found])
@@ -78,57 +74,41 @@ class Reader:
 
     def _read_parquet(self, source: Input, part: Part) -> PartRows:
         if self._parquet is None or not self._parquet.stands_at(source.path, part.first_row):
-            self._parquet = _ParquetRows(source.path, part.first_row)
+            self._parquet = ParquetRows(source.path, part.first_row)
         table = self._parquet.take(part.rows)
         if len(table) != part.rows:
             raise _changed(source.path)
-        column = table.column(self._column)
-        numbers = range(part.first_row, part.first_row + part.rows)
-        return PartRows(table, numbers, column.to_pylist(), {})
+        texts = _texts(table.column(self._column))
+        faults = {
+            number: text
+            for number, text in enumerate(texts, start=part.first_row)
+            if isinstance(text, Fault)
+        }
+        sound = [at for at in range(part.rows) if part.first_row + at not in faults]
+        return PartRows(
+            table.take(pa.array(sound, pa.int64())) if faults else table,
+            [part.first_row + at for at in sound],
+            [texts[at] for at in sound],
+            faults,
+        )
 
 
-class _ParquetRows:
-    """The rows of a file from one of them on, a few at a time."""
+def _texts(column: Any) -> list[object]:
+    """Each text of a column, None where it is null, or what is wrong with it.
 
-    def __init__(self, path: Path, first_row: int) -> None:
-        self._path = path
-        self._row = first_row
-        self._rest: Any = None
-        # Without a buffer a whole row group is read, which may be all of a large file.
-        self._file = parquet.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False)
-        self._batches = self._from(first_row)
+    Parquet says of a column that it is UTF-8, and nobody who wrote it had to prove it.
+    """
+    try:
+        return list(column.to_pylist())
+    except UnicodeDecodeError:
+        return [_text(value) for value in column]
 
-    def stands_at(self, path: Path, row: int) -> bool:
-        return self._path == path and self._row == row
 
-    def take(self, rows: int) -> Any:
-        """The next rows, fewer at the end of the file."""
-        taken = []
-        missing = rows
-        while missing:
-            batch = self._rest if self._rest is not None else next(self._batches, None)
-            if batch is None:
-                break
-            taken.append(batch.slice(0, missing))
-            self._rest = batch.slice(missing) if len(batch) > missing else None
-            missing -= len(taken[-1])
-        self._row += rows - missing
-        return pa.Table.from_batches(taken, self._file.schema_arrow)
-
-    def _from(self, row: int) -> Iterator[Any]:
-        metadata = self._file.metadata
-        first_group = 0
-        while first_group < metadata.num_row_groups:
-            rows = metadata.row_group(first_group).num_rows
-            if row < rows:
-                break
-            row -= rows
-            first_group += 1
-        groups = range(first_group, metadata.num_row_groups)
-        for batch in self._file.iter_batches(_BATCH_ROWS, row_groups=list(groups)):
-            if row < len(batch):
-                yield batch.slice(row)
-            row = max(0, row - len(batch))
+def _text(value: Any) -> object:
+    try:
+        return value.as_py()
+    except UnicodeDecodeError:
+        return NOT_UTF8
 
 
 def _fields(row: Any, wanted: int) -> Any:

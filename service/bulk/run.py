@@ -7,8 +7,9 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from service.bulk.cutting import choose_column, cut, find_inputs
+from service.bulk.cutting import choose_column, cut
 from service.bulk.encoding import Advance, TextEncoder, Tokens, check_options
+from service.bulk.inputs import find_inputs
 from service.bulk.job import (
     Input,
     Job,
@@ -20,8 +21,9 @@ from service.bulk.job import (
     require_same,
     write_job,
 )
+from service.bulk.lines import unreadable
 from service.bulk.reading import PartRows, Reader
-from service.bulk.summary import Summary, write_summary
+from service.bulk.summary import Summary, withdraw_summary, write_summary
 from service.bulk.writing import (
     PartWriter,
     is_done,
@@ -76,6 +78,7 @@ def run_job(asked: Asked, settings: Settings, show: Show, work: "Work | None" = 
         left = sum(part.rows for part in todo)
         seconds = 0.0
         if todo:
+            withdraw_summary(asked.out)
             with show("encode", job.rows, job.rows - left) as advance:
                 seconds = work(asked, job, todo, settings, advance)
         return write_summary(asked.out, job, {part.number for part in todo}, seconds)
@@ -121,6 +124,7 @@ def begin(asked: Asked, settings: Settings, show: Show) -> Job:
             _require_unchanged_input(source)
         return begun
     _require_empty(asked.out)
+    withdraw_summary(asked.out)
     mebibytes = sum(path.stat().st_size for path in paths) // 2**20
     with show("look through, MiB", max(1, mebibytes), 0) as advance:
         inputs, parts = cut(paths, column, options.part_rows, advance)
@@ -138,7 +142,7 @@ def _require_unchanged_input(source: Input) -> None:
         if same and status.st_mtime_ns != source.mtime_ns:
             same = sha256_of(source.path) == source.sha256
     except OSError as error:
-        raise DatasetInvalid(f"{source.path} cannot be read: {error.strerror}") from error
+        raise unreadable(source.path, error) from error
     if not same:
         raise DatasetInvalid(
             f"{source.path} has changed since the job in this folder was begun: name another "

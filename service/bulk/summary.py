@@ -41,6 +41,12 @@ class Summary:
     texts_per_s: float
 
 
+def withdraw_summary(out: Path) -> None:
+    """What says that all is done goes before something is done anew."""
+    (out / SUMMARY_FILE).unlink(missing_ok=True)
+    sync(out)
+
+
 def write_summary(out: Path, job: Job, computed: set[int], seconds: float) -> Summary:
     """Write `_failed.jsonl`, then `_summary.json`, whose presence says that all is done.
 

@@ -5,21 +5,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
+from service.bulk.job import DEFAULT_PART_ROWS, Options, TooLong
 from service.cli.common import Store, app, examples, settings_of
 from service.errors import WorkshopError
 from service.offline.progress import Progress
-from service.store.repository import ModelRepository
+from service.store.repository import ModelRepository, name_and_version
 
 if TYPE_CHECKING:
     from service.bulk.run import Work
     from service.bulk.summary import Summary
 
 AUTO = "auto"
-TooLong = Literal["cut", "refuse"]
 
 
 class _OptionalAddress(typer.core.TyperCommand):
@@ -91,12 +91,10 @@ def bulk(
     the model adds, _failed.jsonl with the rows that cannot be encoded, and _summary.json.
     """
     _require("pyarrow", "bulk")
-    from service.bulk.job import DEFAULT_PART_ROWS, Options
     from service.bulk.run import Asked, run_job
     from service.loading import plan
 
     settings = settings_of(model_store=model_store, variant=variant, workers=workers)
-    name, _, version = model.partition("@")
     options = Options(
         too_long=_too_long(too_long),
         dimensions=dimensions,
@@ -104,7 +102,7 @@ def bulk(
         prefix=prefix,
         part_rows=part_rows or DEFAULT_PART_ROWS,
     )
-    published = ModelRepository(settings.model_store).resolve(name, version or None)
+    published = ModelRepository(settings.model_store).resolve(*name_and_version(model))
     asked = Asked(given, out, plan(published, settings), column, options)
     _say(run_job(asked, settings, _show, _on_cluster(ray) if ray else None), out)
 
@@ -124,10 +122,10 @@ def _require(package: str, extra: str) -> None:
         )
 
 
-def _too_long(word: str) -> "TooLong":
+def _too_long(word: str) -> TooLong:
     if word not in get_args(TooLong):
         raise typer.BadParameter("cut or refuse", param_hint="--too-long")
-    return cast("TooLong", word)
+    return cast(TooLong, word)
 
 
 @contextmanager

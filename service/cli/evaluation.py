@@ -12,7 +12,7 @@ from rich.table import Table
 
 from service.cli.common import Store, app, examples, repository_of, workshop
 from service.errors import WrongTask
-from service.store.repository import PublishedModel
+from service.store.repository import PublishedModel, name_and_version
 from service.store.verification import verify
 
 if TYPE_CHECKING:
@@ -124,8 +124,7 @@ def compare(
 
 
 def _model(name: str, model_store: Path | None) -> PublishedModel:
-    plain, _, version = name.partition("@")
-    model = repository_of(model_store).resolve(plain, version or None)
+    model = repository_of(model_store).resolve(*name_and_version(name))
     verify(model)
     return model
 

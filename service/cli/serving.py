@@ -1,16 +1,19 @@
 """`encserve serve` and what belongs to it: settings, openapi, tune, promote."""
 
 import os
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from service.cli.common import Store, app, examples, settings_of
-from service.masking import settings_shown
+from service.masking import address_shown, settings_shown
 from service.settings import ENV_PREFIX, Settings
 from service.store.repository import ModelRepository
+
+if TYPE_CHECKING:
+    from urllib.error import HTTPError
 
 
 @app.command(
@@ -193,6 +196,7 @@ def promote(
     import json
     import urllib.error
     import urllib.request
+    from http.client import HTTPException
 
     from service.access.keys import key_to_send
 
@@ -219,9 +223,22 @@ def promote(
         with urllib.request.urlopen(asked, timeout=120) as answer:
             serves = json.load(answer)["serves"]
     except urllib.error.HTTPError as error:
-        typer.echo(f"refused: {json.load(error)['error']['message']}", err=True)
+        with error:
+            typer.echo(f"refused: {_message_of(error)}", err=True)
         raise typer.Exit(1) from None
-    except OSError as error:
-        typer.echo(f"no server at {server}: {type(error).__name__}", err=True)
+    except (OSError, HTTPException, ValueError, KeyError, TypeError) as error:
+        # Nobody, or somebody else: not every server that answers is encserve.
+        typer.echo(f"no encserve at {address_shown(server)}: {type(error).__name__}", err=True)
         raise typer.Exit(1) from None
     typer.echo(f"{name}: version {serves} serves now")
+
+
+def _message_of(error: "HTTPError") -> str:
+    """What the server says of why it refuses, else the status."""
+    import json
+    from http.client import HTTPException
+
+    try:
+        return str(json.load(error)["error"]["message"])
+    except (OSError, HTTPException, ValueError, KeyError, TypeError):
+        return f"status {error.code}, and it is no encserve that says so"

@@ -12,7 +12,7 @@ from service.cli.common import Store, app, examples, repository_of, settings_of
 from service.errors import EncserveError, StoreError
 from service.settings import Settings
 from service.store.manifest import Manifest
-from service.store.repository import ModelRepository, PublishedModel
+from service.store.repository import ModelRepository, PublishedModel, name_and_version
 
 Name = Annotated[str, typer.Argument(help="NAME, or NAME@VERSION.")]
 
@@ -225,8 +225,7 @@ def sign(
 
 
 def _resolved(repository: ModelRepository, name: str) -> PublishedModel:
-    model, _, version = name.partition("@")
-    return repository.resolve(model, version or None)
+    return repository.resolve(*name_and_version(name))
 
 
 def _prove(model: PublishedModel, settings: Settings) -> None:
@@ -239,8 +238,7 @@ def _prove(model: PublishedModel, settings: Settings) -> None:
 def _wanted(repository: ModelRepository, names: list[str] | None) -> list[tuple[str, str | None]]:
     """Names and versions; None is the current one."""
     if names:
-        parts = [name.partition("@") for name in names]
-        return [(model, version or None) for model, _, version in parts]
+        return [name_and_version(name) for name in names]
     versions = [(name, one) for name in repository.folders() for one in repository.versions(name)]
     return [*versions, *((name, None) for name in repository.names())]
 

@@ -4,6 +4,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from http.client import HTTPException
 from typing import Annotated
 
 import typer
@@ -12,12 +13,15 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from service.access.keys import key_to_send
 from service.cli.common import app, examples, settings_of
 from service.cli.top_frame import Frame, ModelRow, Scrape, frame
-from service.settings import Settings
+from service.masking import address_shown
 
 TIMEOUT_S = 10
 UNKNOWN = "-"
+# What asking a server may end in, see `scrape`.
+UNANSWERED = (OSError, HTTPException, ValueError)
 
 
 @app.command(
@@ -38,7 +42,10 @@ def top(
     """
     if not server.startswith(("http://", "https://")):
         raise typer.BadParameter("the server is a URL, such as http://127.0.0.1:8080")
-    url, key = server.rstrip("/") + "/metrics", metrics_key(settings_of())
+    settings = settings_of()
+    key = key_to_send(settings.metrics_key.get_secret_value(), settings.metrics_key_file)
+    url = server.rstrip("/") + "/metrics"
+    server = address_shown(server)
     console = Console()
     try:
         before = scrape(url, key)
@@ -46,8 +53,8 @@ def top(
             time.sleep(interval)
             console.print(drawn(frame(before, scrape(url, key)), server))
             return
-    except (OSError, ValueError) as error:
-        typer.echo(f"no metrics at {url}: {told(error)}", err=True)
+    except UNANSWERED as error:
+        typer.echo(f"no metrics at {address_shown(url)}: {told(error)}", err=True)
         raise typer.Exit(1) from None
     try:
         watch(server, lambda: scrape(url, key), before, interval, console)
@@ -64,18 +71,11 @@ def watch(
             time.sleep(interval_s)
             try:
                 now = ask()
-            except (OSError, ValueError) as error:
+            except UNANSWERED as error:
                 live.update(Text(f"{server}: {told(error)}; asking again", "red"), refresh=True)
                 continue
             live.update(drawn(frame(before, now), server), refresh=True)
             before = now
-
-
-def metrics_key(settings: Settings) -> str:
-    """The key of /metrics that the environment names; empty without one."""
-    if settings.metrics_key_file is not None:
-        return settings.metrics_key_file.read_text().strip()
-    return settings.metrics_key.get_secret_value()
 
 
 def scrape(url: str, key: str = "") -> Scrape:
@@ -83,6 +83,7 @@ def scrape(url: str, key: str = "") -> Scrape:
 
     Raises:
         OSError: nothing answers there, or with another status than 200.
+        HTTPException: what answers there is no HTTP, or breaks off.
         ValueError: it is no page of metrics.
     """
     asked = urllib.request.Request(url, headers={"Authorization": f"Bearer {key}"} if key else {})
@@ -101,6 +102,8 @@ def told(error: Exception) -> str:
         )
     if isinstance(error, urllib.error.URLError):
         return str(error.reason)
+    if isinstance(error, HTTPException):
+        return f"no whole answer of HTTP ({type(error).__name__})"
     return str(error) if isinstance(error, OSError) else "it is no page of encserve's metrics"
 
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from service.errors import InvalidField, ModelCorrupt, ModelNotFound
-from service.sources.places import Open, Readable, shown
+from service.masking import address_shown
+from service.sources.places import Open, Readable
 from service.store.drafts import CURRENT_FILE, Draft
 from service.store.manifest import MANIFEST_FILE, VERSION, Manifest, ManifestFields
 from service.store.published import MOST_MANIFEST_BYTES, PublishedModel, read_version
@@ -55,7 +56,7 @@ def publish_from(
         manifest = read_version(draft.path).manifest
         same = _same_here(repository, name, manifest) if once else None
         if same is not None:
-            say(f"{name}: {shown(source)} is version {same.manifest.version} already")
+            say(f"{name}: {address_shown(source)} is version {same.manifest.version} already")
             return same
         _require_small(manifest, source, max_bytes)
         try:
@@ -69,7 +70,7 @@ def publish_from(
         verify(model)
         check(model)
         published = draft.publish_as_it_is(current=current) or _renumbered(draft, current)
-    say(f"{name}: published version {published.manifest.version} from {shown(source)}")
+    say(f"{name}: published version {published.manifest.version} from {address_shown(source)}")
     return published
 
 
@@ -84,19 +85,19 @@ def _locate(open_file: Open, source: str) -> str:
         with open_file(CURRENT_FILE) as pointer:
             version = _read(pointer, MOST_POINTER_BYTES, CURRENT_FILE).decode(errors="replace")
     except FileNotFoundError:
-        raise ModelNotFound(f"{shown(source)} holds no {MANIFEST_FILE}") from None
+        raise ModelNotFound(f"{address_shown(source)} holds no {MANIFEST_FILE}") from None
     if not VERSION.fullmatch(version.strip()):
-        raise ModelCorrupt(f"the pointer of {shown(source)} names no version")
+        raise ModelCorrupt(f"the pointer of {address_shown(source)} names no version")
     return f"{version.strip()}/"
 
 
 def _require_small(manifest: Manifest, source: str, max_bytes: int) -> None:
     total = sum(entry.bytes for entry in manifest.files.values())
     if total > max_bytes:
-        raise InvalidField(f"{shown(source)} holds {total} bytes, the limit is {max_bytes}")
+        raise InvalidField(f"{address_shown(source)} holds {total} bytes, the limit is {max_bytes}")
     if len(manifest.files) > MOST_FILES:
         raise InvalidField(
-            f"{shown(source)} holds {len(manifest.files)} files, the limit is {MOST_FILES}"
+            f"{address_shown(source)} holds {len(manifest.files)} files, the limit is {MOST_FILES}"
         )
 
 

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from service.errors import InvalidField, SourceFailed
+from service.masking import address_shown
 from service.store.files import open_plain
 
 CONNECT_TIMEOUT_S = 10
@@ -54,17 +55,6 @@ def open_place(source: str, *, signed: bool, hub_endpoint: str | None = None) ->
             "http:// is not protected on its way: use https://, or ENCSERVE_SIGNATURES=require"
         )
     return _fsspec(kind, source)
-
-
-def shown(source: str) -> str:
-    """The source without what may be secret in it: user, password, query."""
-    kind, separator, rest = source.partition("://")
-    if not separator:
-        return source
-    host, slash, path = rest.partition("?")[0].partition("/")
-    if kind != "hf":  # there an @ stands before the revision
-        host = host.rpartition("@")[2]
-    return f"{kind}://{host}{slash}{path}"
 
 
 def _folder(folder: Path) -> Open:
@@ -179,5 +169,5 @@ def _translated(source: str, name: str) -> Iterator[None]:
         if cause is None or missing:
             raise FileNotFoundError(name) from error
         raise SourceFailed(
-            f"{name} of {shown(source)} cannot be read: {type(cause).__name__}"
+            f"{name} of {address_shown(source)} cannot be read: {type(cause).__name__}"
         ) from error

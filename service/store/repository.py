@@ -30,6 +30,12 @@ from service.store.published import read_version as read_version
 MOST_POINTER_BYTES = 64
 
 
+def name_and_version(written: str) -> tuple[str, str | None]:
+    """What `NAME` or `NAME@VERSION` says; None is the current version, whichever that is."""
+    name, _, version = written.partition("@")
+    return name, version or None
+
+
 class ModelRepository:
     """The model store below `root`, which need not exist yet."""
 

@@ -2,12 +2,14 @@
 
 import json
 import re
+import tomllib
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
+from packaging.requirements import Requirement
 from prometheus_client import CollectorRegistry
 from typer.testing import CliRunner
 
@@ -247,6 +249,34 @@ def test_init_step_fills_the_store_that_the_server_reads(tiny_store: Path, tmp_p
     assert done.exit_code == 0, done.output
     assert ModelRepository(tmp_path).names() == ["embedding"]
     assert "PersistentVolumeClaim" not in [one["kind"] for one in resources]
+
+
+def test_kinds_of_sources_are_those_that_the_images_can_fetch() -> None:
+    root = DEPLOY.parent
+    sources = tomllib.loads((root / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]["sources"]
+    needed = {Requirement(one).name for one in sources} - {"fsspec"} | {"aiohttp"}
+    told = (KUBERNETES / "README.md").read_text()
+    assert "Neither holds the extra `sources`" in told
+    assert "`lock`" in told
+    for half in ("server", "offline"):
+        locked = (root / "requirements" / f"{half}.txt").read_text()
+        held = {name for name in needed if re.search(rf"^{name}==", locked, re.MULTILINE)}
+        assert held == {"huggingface-hub"}, "models.yaml and the README say what is fetched"
+    (fetch, _) = containers_of(
+        of_kind(build(KUBERNETES / "base", ("components/fetched-store",)), "Deployment")
+    )
+    assert fetch["args"][1].startswith("hf://")
+
+
+def test_keda_that_is_asked_for_falls_back_for_values() -> None:
+    scaled = of_kind(build(KUBERNETES / "overlays" / "cpu-large"), "ScaledObject")["spec"]
+    # Metrics of this type have a fallback since 2.18, its behavior is known since 2.17.
+    assert {trigger["metricType"] for trigger in scaled["triggers"]} == {"Value"}
+    assert "behavior" in scaled["fallback"]
+    for page in ("README.md", "components/keda/kustomization.yaml"):
+        assert "KEDA 2.18 or later" in (KUBERNETES / page).read_text()
 
 
 def test_keys_are_read_where_the_secret_is_mounted() -> None:

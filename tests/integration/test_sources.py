@@ -17,7 +17,7 @@ import pytest
 from service.errors import EncserveError, InvalidField, ModelCorrupt, ModelNotFound, SourceFailed
 from service.sources import arrival
 from service.sources.arrival import publish_from
-from service.sources.places import open_place, shown
+from service.sources.places import open_place
 from service.store.repository import ModelRepository, PublishedModel
 from service.store.signing import SIGNATURE_FILE, check_signature, load_trusted, make_key, sign
 from service.store.verification import verify
@@ -341,9 +341,10 @@ def test_source_of_another_kind_is_refused(
         fetch(repository, source)
 
 
-def test_secrets_of_an_address_are_not_shown() -> None:
-    assert shown("https://me:secret@host/a?token=secret") == "https://host/a"
-    assert shown("hf://org/name@main") == "hf://org/name@main"
+def test_secrets_of_an_address_are_not_in_what_is_said_of_it(repository: ModelRepository) -> None:
+    with pytest.raises(ModelNotFound) as failed:
+        fetch(repository, "memory://me:hu@sh@place/a?token=hush")
+    assert failed.value.message == "memory://***@place/a?*** holds no manifest.json"
 
 
 def test_server_fetches_its_models_at_the_start(there: Path, tmp_path: Path) -> None:

@@ -1,10 +1,8 @@
 """`encserve bulk`: rows of files through a tiny model, in order, once each, and the failed ones."""
 
-import csv
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,75 +13,15 @@ from pyarrow import parquet
 from typer.testing import CliRunner
 
 from service import cli
-from service.bulk import run
 from service.bulk.encoding import TextEncoder, batches
-from service.bulk.job import Options, alone_in
-from service.bulk.run import Asked, run_job
-from service.bulk.summary import Summary
-from service.errors import DatasetInvalid, InvalidDimensions, InvalidField
-from service.loading import plan
+from service.bulk.job import alone_in
+from service.errors import DatasetInvalid, InvalidField
 from service.runtime.outputs import FloatArray, unit_length
 from service.runtime.session import ENCODERS, open_session
 from service.runtime.tokenizer import Tokenizer
-from service.settings import load_settings
 from service.store.manifest import TOKENIZER_FILE
 from service.store.repository import ModelRepository
-from tests.conftest import SENTENCES
-
-TEXTS = [f"{SENTENCES[number % 4]} {'the food ' * (number % 7)}{number}" for number in range(50)]
-SETTINGS = {"probe": False, "workers": 2}
-# Whoever reads a folder of Parquet passes over the other files that are there.
-read_table = parquet.read_table
-
-
-@contextmanager
-def unseen(description: str, rows: int, done: int) -> Iterator[Callable[[int], None]]:
-    yield lambda more: None
-
-
-@pytest.fixture
-def job(tmp_path: Path, tiny_store: Path) -> Callable[..., Summary]:
-    """Runs a job of the tiny store; the output goes to `tmp_path / "out"`."""
-
-    def start(
-        given: Path | str,
-        model: str = "embedding",
-        *,
-        out: Path = tmp_path / "out",
-        column: str | None = None,
-        settings: dict[str, Any] = SETTINGS,
-        **options: Any,
-    ) -> Summary:
-        configured = load_settings(model_store=tiny_store, **settings)
-        chosen = plan(ModelRepository(tiny_store).resolve(model), configured)
-        asked = Asked(str(given), out, chosen, column, Options(**options))
-        return run_job(asked, configured, unseen)
-
-    return start
-
-
-Job = Callable[..., Summary]
-
-
-def write(path: Path, texts: Sequence[object]) -> Path:
-    """The texts as the column `text`, beside their numbers."""
-    rows = [{"number": number, "text": text} for number, text in enumerate(texts)]
-    if path.suffix == ".parquet":
-        parquet.write_table(pa.Table.from_pylist(rows), path, row_group_size=7)
-    elif path.suffix == ".jsonl":
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    else:
-        with path.open("w", newline="") as file:
-            file.write("number,text\n" if path.suffix == ".csv" else "number\ttext\n")
-            if path.suffix == ".csv":
-                csv.writer(file).writerows(row.values() for row in rows)
-            else:
-                file.writelines(f"{row['number']}\t{row['text']}\n" for row in rows)
-    return path
-
-
-def vectors(table: Any, column: str = "embedding") -> FloatArray:
-    return np.stack(table.column(column).to_numpy())
+from tests.unit.bulk_jobs import SETTINGS, TEXTS, Job, failed, read_table, vectors, write
 
 
 def directly(store: Path, texts: Sequence[str]) -> FloatArray:
@@ -97,11 +35,6 @@ def directly(store: Path, texts: Sequence[str]) -> FloatArray:
     return unit_length(
         np.concatenate([encoder([ids.token_ids]) for ids in tokenizer.encode(texts)])
     )
-
-
-def failed(out: Path) -> list[tuple[int, str]]:
-    lines = (out / "_failed.jsonl").read_text().splitlines()
-    return [(row["row"], row["code"]) for row in map(json.loads, lines)]
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".csv", ".tsv", ".jsonl"])
@@ -182,21 +115,6 @@ def test_json_lines_may_lack_names_and_have_others_and_other_types(
     }
 
 
-def test_parquet_keeps_types_of_other_columns_and_reads_dictionaries(
-    tmp_path: Path, job: Job
-) -> None:
-    given = pa.table(
-        {
-            "text": pa.array(["the food", "a train"] * 10).dictionary_encode(),
-            "nested": pa.array([{"a": [1, 2]}] * 20),
-            "when": pa.array(range(20), pa.timestamp("us")),
-        }
-    )
-    parquet.write_table(given, tmp_path / "in.parquet", row_group_size=3)
-    job(tmp_path / "in.parquet", part_rows=4)
-    assert read_table(tmp_path / "out").drop_columns("embedding").equals(given)
-
-
 @pytest.mark.parametrize(
     ("name", "content", "faults"),
     [
@@ -240,11 +158,6 @@ def test_texts_that_are_too_long_are_cut_or_refused_as_asked(tmp_path: Path, job
     few = {**SETTINGS, "max_text_chars": 20}
     job(tmp_path / "in.parquet", out=tmp_path / "short", settings=few)
     assert failed(tmp_path / "short") == [(2, "text_too_long")]
-
-
-def test_null_in_parquet_is_not_a_text(tmp_path: Path, job: Job) -> None:
-    job(write(tmp_path / "in.parquet", ["the food", None, "a train"]), part_rows=2)
-    assert failed(tmp_path / "out") == [(2, "not_a_text")]
 
 
 def test_text_on_which_the_model_fails_fails_alone(
@@ -307,6 +220,30 @@ def test_run_that_was_stopped_goes_on_and_computes_no_finished_part_again(
     assert (again.computed, again.resumed, again.rows_out) == (0, 50, 50)
 
 
+def test_summary_of_an_earlier_run_is_gone_while_another_is_under_way(
+    tmp_path: Path, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write(tmp_path / "in.csv", TEXTS[:9])
+    summary = tmp_path / "out" / "_summary.json"
+    job(source, part_rows=3)
+    # What is refused changes nothing.
+    with pytest.raises(InvalidField):
+        job(source, part_rows=4)
+    assert summary.exists()
+    (tmp_path / "out" / "part-00001.parquet").unlink()
+    seen: list[bool] = []
+    encode = TextEncoder.encode
+
+    def look(self: TextEncoder, *args: Any) -> Any:
+        seen.append(summary.exists())
+        return encode(self, *args)
+
+    monkeypatch.setattr(TextEncoder, "encode", look)
+    assert job(source, part_rows=3).computed == 3
+    assert seen == [False]
+    assert summary.exists()
+
+
 def test_part_that_was_half_written_does_not_count(
     tmp_path: Path, job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -367,70 +304,6 @@ def test_two_runs_do_not_work_on_one_folder(tmp_path: Path, job: Job) -> None:
     with alone_in(tmp_path / "out"), pytest.raises(InvalidField, match="another run is at work"):
         job(source)
     assert job(source).rows_out == 5
-
-
-def test_folder_and_pattern_are_read_in_order_of_their_paths(tmp_path: Path, job: Job) -> None:
-    folder = tmp_path / "in"
-    (folder / "b").mkdir(parents=True)
-    write(folder / "a.csv", TEXTS[:10])
-    write(folder / "b" / "c.csv", TEXTS[10:20])
-    summary = job(folder, out=folder / "out", part_rows=4)
-    assert (summary.files, summary.parts) == (2, 6)
-    assert read_table(folder / "out").column("text").to_pylist() == TEXTS[:20]
-    # What came out is not taken for input.
-    assert job(folder, out=folder / "out", part_rows=4).resumed == 20
-    assert job(folder / "b" / "*.csv").rows_out == 10
-
-
-def test_input_or_output_that_is_not_there_is_said_in_one_line(tmp_path: Path, job: Job) -> None:
-    with pytest.raises(DatasetInvalid, match="has to be a file"):
-        job(tmp_path / "none.csv")
-    source = write(tmp_path / "in.csv", TEXTS[:2])
-    with pytest.raises(InvalidField, match="folder"):
-        job(source, out=source)
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "error", "says"),
-    [
-        ("in.csv", "a,b\n1,2\n", InvalidField, "has 'a', 'b'.*--column"),
-        ("in.csv", "text\n", DatasetInvalid, "no rows"),
-        ("in.csv", "text,text\na,b\n", DatasetInvalid, "twice"),
-        ("in.csv", 'text\n"the food\nis good\n', DatasetInvalid, "row that begins at byte 5"),
-        ("in.txt", "a", DatasetInvalid, ".parquet"),
-        ("in.parquet", "a", DatasetInvalid, "cannot be read"),
-    ],
-)
-def test_file_that_cannot_be_a_job_is_refused_before_anything_is_computed(
-    tmp_path: Path,
-    job: Job,
-    monkeypatch: pytest.MonkeyPatch,
-    name: str,
-    content: str,
-    error: type[Exception],
-    says: str,
-) -> None:
-    monkeypatch.setattr(run, "open_encoder", None)
-    (tmp_path / name).write_text(content)
-    with pytest.raises(error, match=says):
-        job(tmp_path / name)
-
-
-def test_column_that_holds_no_texts_is_refused(tmp_path: Path, job: Job) -> None:
-    source = write(tmp_path / "in.parquet", TEXTS)
-    with pytest.raises(InvalidField, match="int64, not texts"):
-        job(source, column="number")
-    with pytest.raises(InvalidDimensions):
-        job(source, dimensions=17)
-    assert job(source, dimensions=4).rows_out == 50
-    assert vectors(read_table(tmp_path / "out")).shape == (50, 4)
-
-
-def test_files_of_one_job_have_the_same_columns(tmp_path: Path, job: Job) -> None:
-    (tmp_path / "a.csv").write_text("text,n\nthe food,1\n")
-    (tmp_path / "b.csv").write_text("text\nthe food\n")
-    with pytest.raises(DatasetInvalid, match="other columns"):
-        job(tmp_path / "*.csv")
 
 
 def test_batches_hold_each_text_once_within_the_budget_the_longest_first() -> None:

@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 
 from service.cli import app
 from service.runtime.memory_limit import memory_limit_bytes
+from service.store.files import describe
 
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 ROOT = Path(__file__).parents[2]
@@ -92,6 +93,57 @@ def test_doctor_says_how_to_fill_an_empty_store(tmp_path: Path) -> None:
     found = findings(tmp_path)
     assert found["store"]["state"] == "wrong"
     assert "encserve bootstrap" in found["store"]["remedy"]
+
+
+def test_doctor_looks_at_what_the_settings_would_serve(tiny_store: Path, tmp_path: Path) -> None:
+    store = shutil.copytree(tiny_store, tmp_path / "store")
+    # A model that is not served may be damaged, and one that is asked for may be missing.
+    weights = next((store / "sentiment").glob("*/*.onnx"))
+    weights.write_bytes(weights.read_bytes()[:-1])
+    found = findings(store, ENCSERVE_MODELS="embedding@1,embedding@7")
+    assert "model sentiment" not in found
+    assert found["model embedding@1"]["state"] != "wrong"
+    assert found["model embedding@7"]["state"] == "wrong"
+    assert "ENCSERVE_MODELS" in found["model embedding@7"]["remedy"]
+    found = findings(store, ENCSERVE_MODELS="embedding", ENCSERVE_VARIANT="int7")
+    assert found["model embedding"]["state"] == "wrong"
+    assert "ENCSERVE_VARIANT" in found["model embedding"]["remedy"]
+
+
+def test_doctor_weighs_the_variant_that_is_served(tiny_store: Path, tmp_path: Path) -> None:
+    store = shutil.copytree(tiny_store, tmp_path / "store")
+    folder = store / "embedding" / "1"
+    with (folder / "model.int8.onnx").open("wb") as weights:
+        weights.truncate(2**28)
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    manifest["files"]["model.int8.onnx"] = describe(folder / "model.int8.onnx").model_dump()
+    manifest["variants"]["int8"] = {"file": "model.int8.onnx"}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+    def needed_gib(variant: str) -> float:
+        found = findings(store, ENCSERVE_MODELS="embedding", ENCSERVE_VARIANT=variant)
+        return float(found["memory"]["found"].split("about ")[1].split()[0])
+
+    assert needed_gib("int8") - needed_gib("fp32") == pytest.approx(0.25, abs=0.11)
+
+
+def test_doctor_says_that_what_tuning_found_cannot_be_read(
+    tiny_store: Path, tmp_path: Path
+) -> None:
+    store = shutil.copytree(tiny_store, tmp_path / "store")
+    (store / "embedding" / "tuning.json").write_text("[")
+    found = findings(store)["model embedding"]
+    assert found["state"] == "note"
+    assert "tuning.json is not what" in found["found"]
+    assert "encserve tune embedding" in found["remedy"]
+
+
+def test_doctor_passes_over_a_distribution_without_a_name(
+    tiny_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "half_removed-1.0.dist-info").mkdir()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert findings(tiny_store)["packages"]["state"] == "ok"
 
 
 def test_doctor_sees_that_the_port_is_taken(tiny_store: Path) -> None:

@@ -6,12 +6,14 @@ import logging
 import os
 import pty
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from service.api.reports import level_of
 from service.logs import JsonFormatter, TextFormatter, formatter_for, log_fields
-from service.masking import settings_shown
+from service.masking import settings_shown, shown
 from service.settings import load_settings
 
 
@@ -68,15 +70,54 @@ def test_secrets_of_settings_are_hidden_also_inside_of_addresses() -> None:
         otlp_endpoint="https://me:hush@collector/traces?key=hush",
         sources="sentiment=https://me:hush@models.example/s.tar?sig=hush,other=hf://org/name",
     )
-    shown = settings_shown(settings)
-    assert "hush" not in str(shown)
-    assert shown["admin_key"] == "***"
-    assert shown["otlp_endpoint"] == "https://***@collector/traces?***"
-    assert shown["sources"] == {
+    told = settings_shown(settings)
+    assert "hush" not in str(told)
+    assert told["admin_key"] == "***"
+    assert told["otlp_endpoint"] == "https://***@collector/traces?***"
+    assert told["sources"] == {
         "sentiment": "https://***@models.example/s.tar?***",
         "other": "hf://org/name",
     }
     assert settings_shown(load_settings())["admin_key"] == ""
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("https://host/a", "https://host/a"),
+        ("s3://bucket/models@2/a", "s3://bucket/models@2/a"),
+        ("hf://org/name@main", "hf://org/name@main"),
+        ("/a/folder@2", "/a/folder@2"),
+        ("https://host:8080?key=hush", "https://host:8080?***"),
+        ("https://host/a#hush?hush", "https://host/a#***"),
+        ("https://hush@host/a", "https://***@host/a"),
+        ("https://me:hush@[::1]:80/a?mail=hu@sh", "https://***@[::1]:80/a?***"),
+        # What was forgotten to be written with % may be part of the password.
+        ("https://me:hu@sh@host/a", "https://***@host/a"),
+        ("https://me:hu/sh@host/a", "https://***"),
+        ("https://me:hu@sh/hu@host/a", "https://***"),
+        ("https://me:hu?sh@host/a", "https://***"),
+        ("https://me:hu#sh@host", "https://***"),
+    ],
+)
+@pytest.mark.parametrize("kind", [str, Path])
+def test_nothing_of_a_login_is_shown_however_it_is_written(
+    address: str, told: str, kind: Callable[[str], object]
+) -> None:
+    assert shown(kind(address)) == str(kind(told))
+    assert "hu" not in str(shown(kind(address)))
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    ["http://", "http://me@", "http://me:p@ss@host", "http://host?key=1", "http://#", "ftp://host"],
+)
+def test_endpoint_of_traces_has_one_host_and_its_login_is_written_with_percent_signs(
+    endpoint: str,
+) -> None:
+    with pytest.raises(ValueError, match="otlp_endpoint"):
+        load_settings(otlp_endpoint=endpoint)
+    load_settings(otlp_endpoint="https://me:p%40ss@[::1]:4318/traces?key=1")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from service.errors import InvalidField, ManifestInvalid, ModelCorrupt, ModelNotFound
 from service.runtime.packing import PACKED_INPUTS
 from service.store.manifest import ManifestFields, Provenance, Variant
-from service.store.repository import ModelRepository, PublishedModel
+from service.store.repository import ModelRepository, PublishedModel, name_and_version
 from service.store.verification import verify
 
 
@@ -197,3 +197,11 @@ def test_manifest_is_readable_json_with_all_that_the_map_promises(
     assert manifest["layout"] == "packed"
     assert re.fullmatch("[0-9a-f]{64}", manifest["files"]["model.onnx"]["sha256"])
     assert manifest["files"]["model.onnx"]["bytes"] == len(b"weights")
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("mood", ("mood", None)), ("mood@2", ("mood", "2")), ("mood@", ("mood", None))],
+)
+def test_name_may_name_a_version(written: str, meant: tuple[str, str | None]) -> None:
+    assert name_and_version(written) == meant

@@ -115,6 +115,9 @@ nodes-test: $(VENV)/dev.stamp  ## fine-tuning on two nodes of this machine: addr
 pictures: $(VENV)/dev.stamp  ## draw the screenshots of the READMEs from the page (chromium, the default models)
 	@$(BIN)/python -m tests.ui.pictures
 
+book: $(VENV)/dev.stamp  ## every block of the book, trainings of all kinds among them
+	@BOOK=long $(BIN)/python -m pytest tests/book
+
 ui-test: $(VENV)/dev.stamp  ## the page at / in a real Chromium (Debian's chromium)
 	@$(BIN)/python -m pytest tests/ui
 

@@ -28,6 +28,9 @@ def main(arguments: list[str]) -> int:
         return subprocess.call([*REAL, *arguments])
     if (option := BASES.get(command)) and option not in options and TINY.exists():
         options += [option, str(TINY)]
+    if TINY.exists():
+        # Sizes of vectors that the tiny base has as well.
+        options = ["4,8,12" if one == "64,128,256" else one for one in options]
     if command in ("top", "promote") and URL.exists():
         options += [URL.read_text()] if command == "top" else ["--server", URL.read_text()]
     return subprocess.call([*REAL, command, *options])

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet as parquet
 import pytest
 
 from tests.book import encserve
@@ -16,9 +18,14 @@ from tests.offline.folders import bert, save
 from tests.offline.test_import import encoder
 
 ROOT = Path(__file__).parents[2]
+# `long`: the page with trainings of all kinds, too. `full`: with the default models and their base.
+BOOK = os.environ.get("BOOK", "")
+FULL = BOOK == "full"
 PAGES = [
     "README.md",
     *(f"docs/{name}.md" for name in ("start", "own-data", "choosing", "encoder", "operating")),
+    *(f"docs/{name}.md" for name in ("bulk", "deploy")),
+    *(["docs/training.md"] if BOOK else []),
 ]
 CHINESE = {
     "README.md": "README.zh-CN.md",
@@ -35,8 +42,16 @@ make() {{
     command make -C "{ROOT}" --dry-run "$@" > /dev/null
     if [ "$1" = serve ]; then .venv/bin/encserve bootstrap && .venv/bin/encserve serve; fi
 }}
+# What tests run in has everything; that the extra is one is looked up.
+pip() {{
+    [ "$1" = install ] && [[ "$2" =~ ^encserve\\[([a-z]+)\\]$ ]]
+    grep -q "^${{BASH_REMATCH[1]}} = " "{ROOT}/pyproject.toml"
+}}
+encserve() {{ .venv/bin/encserve "$@"; }}
+launched() {{ if [ -d {encserve.TINY} ]; then "$@" --base {encserve.TINY}; else "$@"; fi; }}
+accelerate() {{ launched "{sys.executable}" -m accelerate.commands.accelerate_cli "$@"; }}
+torchrun() {{ launched "{sys.executable}" -m torch.distributed.run "$@"; }}
 """
-FULL = os.environ.get("BOOK") == "full"
 
 
 @pytest.fixture
@@ -69,7 +84,28 @@ def fill(desk: Path) -> None:
     tiny_tokenizer().save(str(desk / "onnx-folder" / "tokenizer.json"))
     words = ("good", "bad")
     rows = [f"the {word} train leaves at {'nine ' * n},{word}" for n in range(20) for word in words]
-    (desk / "mine.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    table = "\n".join(["text,label", *rows]) + "\n"
+    for name in ("mine.csv", "other.csv"):
+        (desk / name).write_text(table)
+    (desk / "reviews.csv").write_text(table.replace("label", "word", 1))
+    texts = [f"the {word} train leaves at {n}" for n in range(100) for word in words]
+    (desk / "texts.txt").write_text("\n".join(texts) + "\n")
+    bodies = {"body": [row.rpartition(",")[0] for row in rows]}
+    parquet.write_table(pyarrow.table(bodies | {"number": range(40)}), articles(desk) / "a.parquet")
+    parquet.write_table(pyarrow.table({"text": bodies["body"]}), desk / "more.parquet")
+    labels = ("negative", "neutral", "positive")
+    labelled = [
+        f"train {number} is {labels[number % 3]}\t{labels[number % 3]}" for number in range(60)
+    ]
+    for name in ("labelled.tsv", "more.tsv"):
+        (desk / name).write_text("\n".join(["text\tlabel", *labelled]) + "\n")
+    pairs = [f"the train {n}\tthe food {n}\t{n % 6}" for n in range(60)]
+    (desk / "pairs.tsv").write_text("\n".join(["sentence1\tsentence2\tscore", *pairs]) + "\n")
+
+
+def articles(desk: Path) -> Path:
+    (desk / "articles").mkdir()
+    return desk / "articles"
 
 
 def run(language: str, code: str) -> str:

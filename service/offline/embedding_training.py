@@ -22,6 +22,7 @@ from service.offline.checkpoints import Checkpoint
 from service.offline.data import ScoredPair
 from service.offline.heads import EmbeddingModel
 from service.offline.progress import Progress
+from service.offline.training import processes
 from service.offline.training.batches import packed_tensors, plan_epoch, share_of
 from service.offline.training.optimization import (
     adamw,
@@ -31,7 +32,6 @@ from service.offline.training.optimization import (
     warmup_then_decay,
 )
 from service.offline.training.pair_losses import LOSSES, Objective
-from service.offline.training.processes import seed_step, start_accelerator
 from service.offline.training.state import TrainingFolder, fingerprint_of, snapshot
 from service.runtime.tokenizer import Tokenizer
 
@@ -106,7 +106,8 @@ def train_embedding(
         DatasetInvalid: all pairs have one score, or a Matryoshka dimension is none of the vector's.
     """
     torch.manual_seed(config.seed)
-    accelerator = start_accelerator()
+    accelerator = processes.start_accelerator()
+    processes.say_where(accelerator, progress, name)
     model = EmbeddingModel(
         checkpoint.encoder,
         checkpoint.pooling,
@@ -145,7 +146,7 @@ def train_embedding(
     with progress.phase(f"{name}: train", len(plan), done=done.step) as phase:
         for step in range(done.step, len(plan)):
             wrapped.train()
-            seed_step(config.seed, step, accelerator.process_index)
+            processes.seed_step(config.seed, step, accelerator.process_index)
             rows = share_of(plan[step], accelerator.process_index, accelerator.num_processes)
             texts = [learned.firsts[row] for row in rows] + [learned.seconds[row] for row in rows]
             vectors = wrapped(*packed_tensors(texts, None, accelerator.device)).float()
@@ -169,6 +170,7 @@ def train_embedding(
                 done.step, done.history = step + 1, tuple(history)
                 folder.save(done, model, optimizer, best)
                 saved_s = time.monotonic()
+    processes.end_half_precision(accelerator, wrapped)
     assert best is not None
     assert done.best_score is not None
     base_share, score = _move_towards(model, best, before, looked_at)

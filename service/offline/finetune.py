@@ -15,6 +15,7 @@ from service.offline.data import Example, Input, digest_of
 from service.offline.evaluation.targets import targets_of
 from service.offline.heads import ClassificationModel
 from service.offline.progress import Progress
+from service.offline.training import processes
 from service.offline.training.batches import packed_tensors, plan_epoch, share_of
 from service.offline.training.lora import add_lora, merge_lora
 from service.offline.training.objectives import SCORES, dev_scores, loss_of
@@ -25,7 +26,6 @@ from service.offline.training.optimization import (
     trainable,
     warmup_then_decay,
 )
-from service.offline.training.processes import seed_step, start_accelerator
 from service.offline.training.state import TrainingFolder, fingerprint_of, snapshot
 from service.runtime.outputs import ProblemType
 from service.runtime.tokenizer import Tokenizer
@@ -124,7 +124,8 @@ def finetune(
         unseen: looked at by nothing in training; answered at the end.
     """
     torch.manual_seed(config.seed)
-    accelerator = start_accelerator()
+    accelerator = processes.start_accelerator()
+    processes.say_where(accelerator, progress, name)
     read = _Reader(checkpoint, train, config)
     learned, looked_at = read(train, labels), read(dev, labels)
     mean, deviation = _scale_of(learned, config)
@@ -170,7 +171,7 @@ def finetune(
                 progress.say(f"{name}: no gain in {config.patience + 1} looks: stopped early")
                 break
             wrapped.train()
-            seed_step(config.seed, step, accelerator.process_index)
+            processes.seed_step(config.seed, step, accelerator.process_index)
             rows = share_of(plan[step], accelerator.process_index, accelerator.num_processes)
             wanted = (
                 (learned.targets[rows] - mean) / deviation if deviation else learned.targets[rows]
@@ -201,6 +202,7 @@ def finetune(
                 done.step, done.history = step + 1, tuple(history)
                 folder.save(done, model, optimizer, best)
                 saved_s = time.monotonic()
+    processes.end_half_precision(accelerator, wrapped)
     assert best is not None
     model.load_state_dict(best)
     merge_lora(model.encoder)

@@ -21,9 +21,9 @@ from service.offline.encoder import Encoder, EncoderConfig
 from service.offline.heads import Pooling, pool
 from service.offline.masked_model import NOT_HIDDEN, Objective, PretrainingModel
 from service.offline.progress import Progress
+from service.offline.training import processes
 from service.offline.training.batches import packed_tensors, plan_epoch, share_of
 from service.offline.training.optimization import adamw, set_rate, trainable, warmup_then_decay
-from service.offline.training.processes import seed_step, start_accelerator
 from service.offline.training.state import Progressed, TrainingFolder, fingerprint_of
 
 # Of the tokens to be named, this many are shown as the mask and as a random token; the rest as is.
@@ -95,7 +95,8 @@ def pretrain(
         mask_id: what stands for a hidden token. special_ids: tokens that are never hidden.
     """
     torch.manual_seed(config.seed)
-    accelerator = start_accelerator()
+    accelerator = processes.start_accelerator()
+    processes.say_where(accelerator, progress, name)
     model = PretrainingModel(Encoder(size), config.objective, config.pooling)
     optimizer = adamw(model, learning_rate=config.learning_rate, weight_decay=config.weight_decay)
     train, dev = _hold_out(texts, config)
@@ -120,7 +121,7 @@ def pretrain(
     tokens = 0
     with progress.phase(f"{name}: pretrain", len(plan), done=done.step) as phase:
         for step in range(done.step, len(plan)):
-            seed_step(config.seed, step, accelerator.process_index)
+            processes.seed_step(config.seed, step, accelerator.process_index)
             rows = share_of(plan[step], accelerator.process_index, accelerator.num_processes)
             loss, right = wrapped(*hide([train[row] for row in rows], accelerator.device))
             accelerator.backward(loss)
@@ -135,6 +136,7 @@ def pretrain(
             if accelerator.is_main_process and due:
                 folder.save(Progressed(step + 1), model, optimizer)
                 saved_s = time.monotonic()
+    processes.end_half_precision(accelerator, wrapped)
     model.eval()
     metrics = _measure(model, dev, hide, accelerator)
     return Pretrained(model.encoder.cpu(), metrics)
@@ -188,7 +190,7 @@ def _measure(
 
     A decoder that rebuilds as much from another text's vector learned nothing from the vector.
     """
-    seed_step(0, 0, 0)
+    processes.seed_step(0, 0, 0)
     batches = [hide(dev[at : at + 32], accelerator.device) for at in range(0, len(dev), 32)]
     results = [model(*batch) for batch in batches]
     metrics = {

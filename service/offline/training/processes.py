@@ -2,13 +2,36 @@
 
 import torch
 from accelerate import Accelerator
+from torch import nn
+
+from service.offline.progress import Progress
 
 
 def start_accelerator() -> Accelerator:
     """The processes that the launcher started; on a GPU half precision, bf16 where it has it."""
     if not torch.cuda.is_available():
         return Accelerator(cpu=True, mixed_precision="no")
-    return Accelerator(mixed_precision="bf16" if torch.cuda.is_bf16_supported() else "fp16")
+    # Older GPUs take bf16 too, and compute it in a roundabout way that is slower than float32.
+    has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+    return Accelerator(mixed_precision="bf16" if has_bf16 else "fp16")
+
+
+def say_where(accelerator: Accelerator, progress: Progress, name: str) -> None:
+    """On what the model learns, and in which precision."""
+    gpu = accelerator.device.type == "cuda"
+    device = torch.cuda.get_device_name(accelerator.device) if gpu else "the CPU"
+    count = f"{accelerator.num_processes} x " if accelerator.num_processes > 1 else ""
+    precision = "fp32" if accelerator.mixed_precision == "no" else accelerator.mixed_precision
+    progress.say(f"{name}: learns on {count}{device} in {precision}")
+
+
+def end_half_precision(accelerator: Accelerator, wrapped: nn.Module) -> None:
+    """From here on the model inside `wrapped` computes in float32, as it is served.
+
+    Preparing a model for half precision changes its own `forward`, and so all that is measured of
+    it or exported.
+    """
+    accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)
 
 
 def is_main_process() -> bool:

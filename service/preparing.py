@@ -38,7 +38,7 @@ TOKENIZE_PORTION_CHARS = 16_000
 
 # Of a request with at least so many tokens, and about so many: keeps a place in the queue for it.
 # Raises if its work would be in vain; yields what does so later.
-TakePlace = Callable[[int, int], AbstractContextManager[Callable[[], None]]]
+TakePlace = Callable[[int, int], AbstractContextManager[Callable[[], object]]]
 
 
 @dataclass(slots=True)
@@ -156,7 +156,7 @@ class Preparer:
         return [self._tokenizer.truncate(text, options.truncation_side, prompt.tokens).token_ids]
 
     async def _tokenize(
-        self, inputs: Sequence[Input], prompt: "_Prompt", check: Callable[[], None]
+        self, inputs: Sequence[Input], prompt: "_Prompt", check: Callable[[], object]
     ) -> list[Tokenized]:
         with self._metrics.tokenize_duration.time():
             if sum(map(characters, inputs)) <= INLINE_TOKENIZE_CHARS:

@@ -7,14 +7,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import tokenizers
 
 from service.errors import EncserveError, ModelCorrupt, ModelFailed
 from service.runtime.graph_file import ELEMENT_TYPES, FLOAT, INT64, GraphFile, Port, read_graph
 from service.runtime.outputs import FloatArray
 from service.runtime.packing import LEADING_INPUT
-from service.runtime.session import ENCODERS, Encoder, TokenEncoder, open_session
+from service.runtime.session import ENCODERS, Encoder, Session, TokenEncoder, open_session
 from service.runtime.tokenizer import Tokenizer
 from service.store.golden import GOLDEN_FILE, Golden, read_golden
 from service.store.manifest import TOKENIZER_FILE, Manifest
@@ -54,7 +53,7 @@ def try_out(model: PublishedModel, variant: str) -> None:
         check_golden(manifest, variant, encoder, tokenizer, read_golden(model.file(GOLDEN_FILE)))
 
 
-def _open(file: Path) -> onnxruntime.InferenceSession:
+def _open(file: Path) -> Session:
     try:
         return open_session(file)
     except ModelCorrupt as error:

@@ -70,3 +70,9 @@ def test_modules_say_what_they_own_and_stay_small(path: Path) -> None:
     source = path.read_text()
     assert source.startswith('"""')
     assert len(source.splitlines()) <= 300
+
+
+@pytest.mark.parametrize("path", sorted(SERVICE.rglob("*.py")), ids=lambda path: path.name)
+def test_onnxruntime_is_taken_from_the_module_that_keeps_it_from_reporting(path: Path) -> None:
+    imported = re.search(r"^\s*(import|from) onnxruntime\b", path.read_text(), re.MULTILINE)
+    assert (imported is not None) is (path == SERVICE / "runtime" / "session.py")

@@ -1,10 +1,8 @@
 """Futures, admission, workers and drain: every accepted text is answered exactly once.
 
 Work-conserving: a worker takes what waits the moment it is free, and nothing waits for a batch to
-fill. A text in flight is not computed again: whoever else asks for it joins.
-
-Requests live on the event loop; batches are taken and run in the workers' threads. What both touch
-(the queue, the backlog, which texts are in flight and started) is guarded by the pool's lock.
+fill. A text in flight is not computed again: whoever else asks for it joins. Requests live on the
+event loop, batches in the workers' threads; what both touch is guarded by the pool's lock.
 """
 
 import asyncio
@@ -16,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Generic, cast
 
-from service.batching.backlog import Backlog, lane_of
+from service.batching.backlog import Backlog, Lane, lane_of
 from service.batching.cache import Cache
 from service.batching.in_flight import InFlight
 from service.batching.pending import PendingRequest, PendingText, RowT, Timing, TokenIds, key_of
@@ -104,37 +102,33 @@ class Batcher(Generic[RowT]):
         priority: Priority = Priority.INTERACTIVE,
         deadline_s: float = math.inf,
         about_tokens: int = 0,
-    ) -> None:
-        """Raise what `submit` would raise for so many tokens that are to be computed.
-
-        Args:
-            about_tokens: what it will rather be: which turns it takes goes by that.
+    ) -> Lane:
+        """The lane of so many tokens that are to be computed, or rather of `about_tokens`.
 
         Raises:
-            Overloaded, ShuttingDown, TooManyTokens: do not even tokenize.
-            InferenceFailed: a worker has died.
+            Overloaded, ShuttingDown, TooManyTokens, InferenceFailed: do not even tokenize.
         """
         if self.broken:
             raise worker_died()
         if not self.serving:
             raise self._refused(shutting_down())
+        lane = lane_of(max(tokens, about_tokens), priority, self.max_batch_tokens)
         try:
             self._memory.admit()
-            lane = lane_of(max(tokens, about_tokens), priority, self.max_batch_tokens)
             self._backlog.admit(tokens, lane, deadline_s - time.perf_counter())
         except Overloaded as error:
             raise self._refused(error) from None
+        return lane
 
     @contextlib.contextmanager
     def place(
         self, priority: Priority, deadline_s: float, least_tokens: int, about_tokens: int
-    ) -> Iterator[Callable[[], None]]:
+    ) -> Iterator[Callable[[], object]]:
         """A place in the queue for what is tokenized meanwhile; `submit` then takes its own.
 
-        Yields what raises once the work is in vain. Raises as `admit` of the `least_tokens`.
+        Yields what raises once the work is in vain. Raises as `admit`.
         """
-        self.admit(least_tokens, priority, deadline_s, about_tokens)
-        lane = lane_of(about_tokens, priority, self.max_batch_tokens)
+        lane = self.admit(least_tokens, priority, deadline_s, about_tokens)
         with self._backlog.expecting(about_tokens, lane, self._pool.lock):
             yield partial(self.admit, 0)
 
@@ -191,8 +185,7 @@ class Batcher(Generic[RowT]):
         with self._pool.lock:
             new = {keys[at]: texts[at] for at in missing if keys[at] not in self._in_flight}
             tokens = sum(map(len, new.values()))
-            self.admit(tokens, priority, deadline_s)
-            lane = lane_of(tokens, priority, self.max_batch_tokens)
+            lane = self.admit(tokens, priority, deadline_s)
             pending = [
                 self._in_flight.join(request, at, keys[at], texts[at], deadline_s, lane)
                 for at in missing
@@ -219,7 +212,7 @@ class Batcher(Generic[RowT]):
         self._fail_all(shutting_down())
 
     def take(self, *, express: bool) -> Job | None:
-        """The next batch as a job for a worker, or None; see `Source.take`."""
+        """The next batch as a job; see `Source.take`."""
         if self._runs == self._max_runs and not express:
             return None
         now_s = time.perf_counter()
@@ -233,8 +226,7 @@ class Batcher(Generic[RowT]):
             return None
         self._runs += not express
         if not self._backlog.empty:
-            # One worker wakes the next, as long as there is work: nobody can tell beforehand how
-            # many batches it makes.
+            # One worker wakes the next: nobody can tell how many batches the work makes.
             self._pool.wake()
         for text in taken.batch:
             text.started = True
@@ -242,10 +234,8 @@ class Batcher(Generic[RowT]):
             self._backlog.leave(text.tokens, text.lane)
             self._metrics.queue_duration.observe(text.queue_s)
         alone = self._pool.others_idle and self._backlog.empty
-        long = sum(text.tokens for text in taken.batch) > self.max_batch_tokens
-        return Job(
-            partial(self._run, taken.batch, alone, express), long and not express, self._model
-        )
+        long = not express and sum(text.tokens for text in taken.batch) > self.max_batch_tokens
+        return Job(partial(self._run, taken.batch, alone, express), long, self._model)
 
     def give_up(self, error: BaseException) -> None:
         """A worker met what no handler catches: nobody may wait for ever; see `Source.give_up`."""

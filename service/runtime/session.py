@@ -23,6 +23,9 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 import onnxruntime
 
+# Whoever needs onnxruntime takes it from here: imported before this module, it reports.
+Session = onnxruntime.InferenceSession
+
 FloatArray = npt.NDArray[np.float32]
 Layout = Literal["packed", "padded"]
 

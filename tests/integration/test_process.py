@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -243,3 +244,13 @@ def test_settings_are_listed_with_their_variables() -> None:
     listed = run("settings", COLUMNS="200").stdout
     assert "ENCSERVE_MAX_BATCH_TOKENS" in listed
     assert "128" in listed
+
+
+def test_trial_of_a_model_keeps_no_device_id(tiny_store: Path, tmp_path: Path) -> None:
+    """The process of it gets no HOME of the server's, so it is begun by hand here."""
+    model = ModelRepository(tiny_store).resolve("embedding")
+    env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-m", "service.probing", str(model.path), "fp32"]
+    ran = subprocess.run([*command, str(2**33), "60"], env=env, capture_output=True, check=False)
+    assert (ran.returncode, ran.stdout) == (0, b"")
+    assert [*tmp_path.rglob("*")] == []

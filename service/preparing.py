@@ -112,12 +112,12 @@ class Preparer:
                 raise error
             prepared.errors[index] = error
 
-        for index, text in enumerate(inputs):
-            if (fault := self._fault(text, index)) is not None:
-                refuse(index, fault)
-        sound = [index for index in range(len(inputs)) if index not in prepared.errors]
-        # Every input has a token at least. A full queue is seen before the work, not after.
+        # Every input has a token at least. A full queue is seen before any work, not after.
         with take_place(len(inputs), about) as check:
+            for index, text in enumerate(inputs):
+                if (fault := self._fault(text, index)) is not None:
+                    refuse(index, fault)
+            sound = [index for index in range(len(inputs)) if index not in prepared.errors]
             tokenized = await self._tokenize([inputs[index] for index in sound], prompt, check)
         for index, ids in zip(sound, tokenized, strict=True):
             prepared.full_tokens[index] = ids.full_tokens

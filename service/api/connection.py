@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -11,15 +11,31 @@ EXTENSION = "encserve.connection"
 
 
 class ConnectionProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, which also tells the application the connection.
+    """uvicorn's protocol, which also tells the application the connection, and whether a body is
+    there.
 
     ASGI says that a caller has left only to those who read on, and cannot end a connection whose
     caller does not read: closing it in order waits until all was read.
     """
 
+    _in_message = False
+
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self.scope["extensions"] = {EXTENSION: {"transport": self.transport}}
+        told: dict[object, object] = {"transport": self.transport, "is_whole": self._is_whole}
+        self.scope["extensions"] = {EXTENSION: told}
+
+    def on_headers_complete(self) -> None:
+        self._in_message = True
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._in_message = False
+        super().on_message_complete()
+
+    def _is_whole(self) -> bool:
+        """Every request that has begun is there to its last byte."""
+        return not self._in_message
 
 
 class AnswerSide:
@@ -43,9 +59,18 @@ class AnswerSide:
         return cast(asyncio.Transport, self)
 
 
+def is_whole(scope: Scope) -> bool:
+    """The body of a request is known to be there; False where that cannot be told."""
+    told: Callable[[], bool] | None = _extension_of(scope).get("is_whole")
+    return told is not None and told()
+
+
 def connection_of(scope: Scope) -> asyncio.Transport | None:
     """The connection of a request; None where another server than ours runs the application."""
-    transport: asyncio.Transport | None = (
-        (scope.get("extensions") or {}).get(EXTENSION, {}).get("transport")
-    )
+    transport: asyncio.Transport | None = _extension_of(scope).get("transport")
     return transport
+
+
+def _extension_of(scope: Scope) -> dict[str, Any]:
+    found: dict[str, Any] = (scope.get("extensions") or {}).get(EXTENSION, {})
+    return found

@@ -59,7 +59,6 @@ class StrictProtocol(ConnectionProtocol):
         self._is_deaf = False
         self._is_ending = False
         self._in_header = False
-        self._in_message = False
         self._header_bytes = 0
         # Bytes since the last of which the application was told.
         self._untold_bytes = 0
@@ -135,7 +134,7 @@ class StrictProtocol(ConnectionProtocol):
         if self._is_spare and self.url.partition(b"?")[0] not in PROBED:
             self._refuse_in_parser(self.limits.too_many_connections())
         super().on_headers_complete()
-        self._in_header, self._in_message = False, True
+        self._in_header = False
         self._header_since_s = None
         self._message_since_s = self.loop.time()
         self._untold_bytes = 0
@@ -145,7 +144,6 @@ class StrictProtocol(ConnectionProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        self._in_message = False
         self._untold_bytes = 0
         if self._unwanted_since_s is not None:
             # From here on it is as a new one.

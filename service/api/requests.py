@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.api.connection import is_whole
 from service.api.dialects import OWN, TEI, Dialect
 from service.api.errors import client_closed_request, field_error
 from service.api.headers import OPENAPI_PARAMETERS, read_headers
@@ -113,6 +114,12 @@ async def read_body(request: Request, settings: Settings) -> bytes:
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > max_body_bytes:
         raise body_too_large(max_body_bytes)
+    if is_whole(request.scope):
+        # Nothing to wait for, so no deadline to set: that is what most of reading costs.
+        whole = b"".join([chunk async for chunk in request.stream()])
+        if len(whole) > max_body_bytes:
+            raise body_too_large(max_body_bytes)
+        return whole
     body = bytearray()
     started_s = loop.time()
 

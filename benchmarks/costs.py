@@ -3,8 +3,9 @@
     python -m benchmarks.costs [--model embedding] [--seconds 2] [--out sheet.json]
 
 Time of threads, not of clocks: neighbours on the machine make it dearer, but do not count as ours.
-A model run is measured in process, all cores at it; the event loop (HTTP, JSON, tokens, answers) by
-the kernel's account of the server's main thread.
+A model run is measured in process, all cores at it, and how much dearer it is in the server by the
+kernel's account of the server's threads; the event loop (HTTP, JSON, tokens, answers) by that of
+its main thread.
 """
 
 import argparse
@@ -12,7 +13,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import chain, cycle, islice
 from pathlib import Path
 from statistics import median
@@ -22,6 +23,7 @@ import numpy.typing as npt
 import orjson
 from scipy.optimize import nnls
 
+from benchmarks import simulated
 from benchmarks.balancers import balancer
 from benchmarks.common import STORE, load_encoder, machine, percentile
 from benchmarks.figures import print_table
@@ -128,7 +130,46 @@ def measure(
     wide_encoder = type(encoder)(session, traffic.manifest.output, traffic.manifest.width)
     wide = _fit_runs(*one_by_one(wide_encoder, batches, seconds))
     loop, client_request_s = loop_cost(loads, drive, server, seconds)
-    return Costs(available_cpus(), narrow, wide, loop, client_request_s)
+    dearer = in_server(traffic, loads["mixed"], narrow, drive, server, seconds)
+    costs = Costs(available_cpus(), narrow.times(dearer), wide, loop, client_request_s)
+    return replace(
+        costs, hand_over_s=hand_over(traffic, loads["short"], costs, drive, server, seconds)
+    )
+
+
+def in_server(
+    traffic: Traffic,
+    requests: Sequence[Request],
+    narrow: RunCost,
+    drive: Drive,
+    server: Server,
+    seconds: float,
+) -> float:
+    """How many times dearer runs are in the server than in a process that does nothing else.
+
+    There threads take the interpreter, the caches and the cores from one another. Told by the
+    processor time of all of the server's threads but the event loop.
+    """
+    before_s = server.usage.cpu_s() - server.usage.main_thread_s()
+    (sent,) = drive(server.url, [Stream(requests, clients=8)], 2 * seconds)
+    spent_s = server.usage.cpu_s() - server.usage.main_thread_s() - before_s
+    answered = islice(cycle(requests), len(sent.latencies_s))
+    return spent_s / sum(narrow.of(traffic.lengths(one.texts)) for one in answered)
+
+
+def hand_over(
+    traffic: Traffic,
+    requests: Sequence[Request],
+    costs: Costs,
+    drive: Drive,
+    server: Server,
+    seconds: float,
+) -> float:
+    """What one request at a time takes that no work explains."""
+    (sent,) = drive(server.url, [Stream(requests, clients=1)], seconds)
+    lengths = [traffic.lengths(one.texts) for one in requests]
+    explained = simulated.drive(costs, lengths, seconds).latencies_s
+    return max(0.0, percentile(sent.latencies_s, 0.5) - percentile(explained, 0.5))
 
 
 def ids_of_length(ids: Batch, length: int) -> list[int]:
@@ -243,6 +284,7 @@ def report(sheet: Sheet) -> None:
     print_table(["µs", "a request", "a text", "a token"], [["event loop", *loop]])
     for what, cost_s in (
         ("load generator, a request", costs.client_request_s),
+        ("waking up, a request", costs.hand_over_s),
         ("HAProxy, a request", sheet.balancer_s),
         ("JSON of a text and its vector", sheet.json_s),
     ):

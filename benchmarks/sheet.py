@@ -25,6 +25,12 @@ class RunCost:
         fixed = self.run_s + self.text_s * len(lengths)
         return fixed + self.token_s * sum(lengths) + self.pair_s * pairs
 
+    def times(self, factor: float) -> "RunCost":
+        """The same on a core that is slower by `factor`."""
+        return RunCost(
+            *(factor * part for part in (self.run_s, self.text_s, self.token_s, self.pair_s))
+        )
+
 
 @dataclass(frozen=True)
 class LoopCost:
@@ -40,13 +46,17 @@ class LoopCost:
 
 @dataclass(frozen=True)
 class Costs:
-    """narrow: one core of a run while the others run too; wide: the clock, one run on all cores."""
+    """narrow: one core of a run while the others run too; wide: the clock, one run on all cores.
+
+    hand_over_s: what a request waits, all together, for threads that wake up.
+    """
 
     cores: int
     narrow: RunCost
     wide: RunCost
     loop: LoopCost
     client_request_s: float
+    hand_over_s: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """One replica in simulated time: its event loop, its queue (the real one), its workers.
 
-Decisions are the server's own (`TokenQueue`); only what takes time is replaced by `Costs`. The
-event loop wakes from a sleep and so is let in at once: where all cores are busy, a run that is
-under way ends so much later. The load generator, where it shares the machine, and the express
-thread do the same.
+Decisions are the server's own (`TokenQueue`); only what takes time is replaced by `Costs`. Runs
+share the cores: with more threads than cores each gets so much less of one. The event loop wakes
+from a sleep and so is let in at once: where all cores are busy, a run that is under way ends so
+much later. The load generator, where it shares the machine, does the same.
 """
 
 import math
@@ -24,6 +24,8 @@ BEFORE_QUEUE = 0.6
 # What loading.py makes of int8; below that a run on all cores is not worth it.
 LEAST_WIDE_TOKENS = 64
 MAX_QUEUE_TOKENS = 131_072
+# Less than any piece of work takes; clocks of floats do not meet exactly.
+LEAST_S = 1e-9
 
 
 @dataclass(slots=True)
@@ -48,12 +50,14 @@ class _Text:
     deadline_s: float = math.inf
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Run:
+    """threads: it has so many; left_s: what it takes yet with a core for each."""
+
     batch: list[_Text]
-    wide: bool
+    threads: int
     express: bool
-    owed_s: float = 0.0
+    left_s: float
 
     @property
     def long(self) -> bool:
@@ -124,6 +128,9 @@ class Replica:
         self._queue: TokenQueue[_Text] = TokenQueue(MAX_BATCH_TOKENS)
         self._queued_tokens = 0
         self._runs: list[_Run] = []
+        # When the runs were last looked at, and which look at them is the next.
+        self._at_s = 0.0
+        self._next_look = 0
         self.loop = Thread(env, self.slow)
         # Whoever else is on the machine and would be let in at once.
         self.threads = [self.loop]
@@ -141,12 +148,45 @@ class Replica:
         """Another thread of the machine needs a core: a run gives way if there is no free one."""
         self.seen.cpu_s += by_s
         if self._full:
-            self._rng.choice(self._runs).owed_s += by_s
+            self._catch_up()
+            self._rng.choice(self._runs).left_s += by_s
+            self._look_later()
 
     @property
     def _full(self) -> bool:
-        cores = sum(self._costs.cores if run.wide else 1 for run in self._runs)
-        return cores >= self._costs.cores
+        return self._threads >= self._costs.cores
+
+    @property
+    def _threads(self) -> int:
+        return sum(run.threads for run in self._runs)
+
+    @property
+    def _pace(self) -> float:
+        """How much of a core each thread of a run gets."""
+        return min(1.0, self._costs.cores / max(1, self._threads))
+
+    def _catch_up(self) -> None:
+        """Let the runs have done what they did since they were last looked at."""
+        did_s = (self._env.now - self._at_s) * self._pace
+        for run in self._runs:
+            run.left_s -= did_s
+        self._at_s = self._env.now
+
+    def _look_later(self) -> None:
+        """Look again when the first run ends, if nothing else happens before."""
+        self._next_look += 1
+        if self._runs:
+            first_s = max(0.0, min(run.left_s for run in self._runs))
+            after(self._env, first_s / self._pace, partial(self._look, self._next_look))
+
+    def _look(self, number: int) -> None:
+        if number != self._next_look:
+            return
+        self._catch_up()
+        for run in [run for run in self._runs if run.left_s <= LEAST_S]:
+            self._end(run)
+        self._take()
+        self._look_later()
 
     def _admit(self, asked: Asked, cost_s: float) -> None:
         tokens = sum(asked.lengths)
@@ -182,23 +222,18 @@ class Replica:
         alone = not self._runs and not self._queued_tokens
         wide = self._wide and alone and sum(lengths) >= LEAST_WIDE_TOKENS
         takes_s = (self._costs.wide if wide else self._costs.narrow).of(lengths)
+        threads = self._costs.cores if wide else 1
         self.seen.busy_s += takes_s
-        if express:
-            self.slow(takes_s)
-        else:
-            self.seen.cpu_s += takes_s * (self._costs.cores if wide else 1)
-        run = _Run(batch, wide, express)
+        self.seen.cpu_s += takes_s * threads
+        self._catch_up()
+        run = _Run(batch, threads, express, takes_s)
         self._runs.append(run)
         if self._full:
-            run.owed_s = sum(thread.left_s for thread in self.threads)
-        after(self._env, takes_s, lambda: self._end(run))
+            run.left_s += sum(thread.left_s for thread in self.threads)
+        self._look_later()
         return True
 
     def _end(self, run: _Run) -> None:
-        if run.owed_s:
-            owed_s, run.owed_s = run.owed_s, 0.0
-            after(self._env, owed_s, lambda: self._end(run))
-            return
         self._runs.remove(run)
         for text in run.batch:
             asked = text.of
@@ -206,7 +241,6 @@ class Replica:
             if not asked.left:
                 after_s = (1 - BEFORE_QUEUE) * self._costs.loop.of(asked.lengths)
                 self.loop.do(after_s, partial(self._leave, asked))
-        self._take()
 
     def _leave(self, asked: Asked) -> None:
         self.outstanding -= 1
@@ -262,7 +296,7 @@ def drive(
             then()
 
         def answered(asked: Asked) -> None:
-            generator.do(half_s, lambda: received(asked))
+            after(env, costs.hand_over_s, lambda: generator.do(half_s, lambda: received(asked)))
 
         generator.do(half_s, lambda: replica.ask(lengths, answered))
 

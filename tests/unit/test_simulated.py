@@ -1,5 +1,7 @@
 """The simulated replica does what arithmetic says, where arithmetic can say it."""
 
+from dataclasses import replace
+
 import pytest
 
 from benchmarks.sheet import MAX_BATCH_TOKENS, Costs, LoopCost, RunCost
@@ -30,6 +32,22 @@ def test_the_event_loop_takes_its_time_from_the_runs() -> None:
     free = drive(costs(), [[128]], 20.0, clients=8)
     busy = drive(costs(loop=loop), [[128]], 20.0, clients=8)
     assert busy.texts / busy.took_s == pytest.approx(free.texts / free.took_s / 2, rel=0.1)
+
+
+def test_runs_never_do_more_than_the_cores_can() -> None:
+    """Also with the express beside long texts on every worker."""
+    lengths = [[1024], [10], [10], [300]]
+    seen = drive(costs(cores=2), lengths, 60.0, clients=16, wide=False)
+    mean_s = sum(RUN.of(one) for one in lengths) / len(lengths)
+    assert seen.texts / seen.took_s == pytest.approx(2 / mean_s, rel=0.05)
+
+
+def test_waking_up_delays_a_request_and_takes_no_core() -> None:
+    waking = replace(costs(), hand_over_s=0.004)
+    alone = drive(waking, [[50]], 1.0)
+    assert alone.latencies_s == pytest.approx([0.006 + 0.004] * len(alone.latencies_s))
+    many, without = (drive(one, [[50]], 20.0, clients=64) for one in (waking, costs()))
+    assert many.texts / many.took_s == pytest.approx(without.texts / without.took_s, rel=0.02)
 
 
 def test_open_load_within_capacity_is_all_answered() -> None:

@@ -1,7 +1,8 @@
 """The connection of a request: a stream looks whether it still stands, and cuts it."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 from starlette.types import Scope
@@ -20,9 +21,22 @@ class ConnectionProtocol(HttpToolsProtocol):
 
     _in_message = False
 
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._watchers: set[Callable[[], None]] = set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        for tell in tuple(self._watchers):
+            tell()
+
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        told: dict[object, object] = {"transport": self.transport, "is_whole": self._is_whole}
+        told: dict[object, object] = {
+            "transport": self.transport,
+            "is_whole": self._is_whole,
+            "watchers": self._watchers,
+        }
         self.scope["extensions"] = {EXTENSION: told}
 
     def on_headers_complete(self) -> None:
@@ -63,6 +77,17 @@ def is_whole(scope: Scope) -> bool:
     """The body of a request is known to be there; False where that cannot be told."""
     told: Callable[[], bool] | None = _extension_of(scope).get("is_whole")
     return told is not None and told()
+
+
+@contextmanager
+def watching(scope: Scope, left: Callable[[], None]) -> Iterator[None]:
+    """`left` is called if the caller leaves during the block, where our server runs."""
+    watchers: set[Callable[[], None]] = _extension_of(scope).get("watchers", set())
+    watchers.add(left)
+    try:
+        yield
+    finally:
+        watchers.discard(left)
 
 
 def connection_of(scope: Scope) -> asyncio.Transport | None:

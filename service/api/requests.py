@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.api.connection import is_whole
+from service.api.connection import is_whole, watching
 from service.api.dialects import OWN, TEI, Dialect
 from service.api.errors import client_closed_request, field_error
 from service.api.headers import OPENAPI_PARAMETERS, read_headers
@@ -210,26 +210,19 @@ async def _while_connected(request: Request, handling: Coroutine[Any, Any, Respo
     """The handler's response; if the caller leaves first, the handler is cancelled."""
     task = asyncio.current_task()
     assert task
-    handled = False
+    has_left = False
 
-    def cancel_if_left(left: asyncio.Task[None]) -> None:
-        if not (handled or left.cancelled()):
-            task.cancel()
+    def cancel() -> None:
+        nonlocal has_left
+        has_left = True
+        task.cancel()
 
-    left = asyncio.ensure_future(_disconnected(request))
-    left.add_done_callback(cancel_if_left)
-    try:
-        return await handling
-    except asyncio.CancelledError:
-        # The end of the grace after SIGTERM cancels, too; that is not the caller's doing.
-        if not left.done() or task.uncancel():
-            raise
-        return client_closed_request(request)
-    finally:
-        handled = True
-        left.cancel()
-
-
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+    # ASGI's own way to hear of it is a task for each request, which waits for nothing as a rule.
+    with watching(request.scope, cancel):
+        try:
+            return await handling
+        except asyncio.CancelledError:
+            # The end of the grace after SIGTERM cancels, too; that is not the caller's doing.
+            if not has_left or task.uncancel():
+                raise
+            return client_closed_request(request)

@@ -39,13 +39,12 @@ class Backlog:
     def __init__(self, max_tokens: int, max_wait_s: float, metrics: ModelMetrics) -> None:
         self._max_tokens = max_tokens
         self._max_wait_s = max_wait_s
-        self._texts = 0
+        self._texts = self._tokens = 0
         self._waiting = dict.fromkeys(Lane, 0)
         self._rate = DrainRate()
-        self._queue_texts = metrics.queue_texts
-        self._queue_tokens = metrics.queue_tokens
-        self._queue_wait = metrics.queue_wait
-        self._told_wait_s = 0.0
+        metrics.queue_texts.add(lambda: self._texts)
+        metrics.queue_tokens.add(lambda: self._tokens)
+        metrics.queue_wait.add(lambda: self.wait_s(Lane.SHORT))
 
     @property
     def empty(self) -> bool:
@@ -115,7 +114,6 @@ class Backlog:
     def note_run(self, tokens: int, now_s: float) -> None:
         """A batch of `tokens` was finished at `now_s`."""
         self._rate.note_run(tokens, now_s, waiting=not self.empty)
-        self._tell_wait()
 
     @contextmanager
     def expecting(
@@ -139,16 +137,8 @@ class Backlog:
 
     def _change(self, texts: int, tokens: int, lane: Lane) -> None:
         self._texts += texts
+        self._tokens += tokens
         self._waiting[lane] += tokens
-        # A model's batchers share its gauges.
-        self._queue_texts.inc(texts)
-        self._queue_tokens.inc(tokens)
-
-    def _tell_wait(self) -> None:
-        wait_s = self.wait_s(Lane.SHORT)
-        if wait_s != self._told_wait_s:
-            self._queue_wait.inc(wait_s - self._told_wait_s)
-            self._told_wait_s = wait_s
 
 
 def _overloaded(reason: str, drained_s: float) -> Overloaded:

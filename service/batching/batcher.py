@@ -232,7 +232,6 @@ class Batcher(Generic[RowT]):
             text.started = True
             text.queue_s = now_s - text.queued_at_s
             self._backlog.leave(text.tokens, text.lane)
-            self._metrics.queue_duration.observe(text.queue_s)
         alone = self._pool.others_idle and self._backlog.empty
         long = not express and sum(text.tokens for text in taken.batch) > self.max_batch_tokens
         return Job(partial(self._run, taken.batch, alone, express), long, self._model)
@@ -251,6 +250,8 @@ class Batcher(Generic[RowT]):
 
     def _run(self, batch: list[PendingText[RowT]], alone: bool, express: bool) -> None:
         """In a worker's thread: the outcomes go back to the event loop in one call."""
+        for text in batch:
+            self._metrics.queue_duration.observe(text.queue_s)
         outcomes = self._runner.run(batch, alone=alone)
         with self._pool.lock:
             self._runs -= not express

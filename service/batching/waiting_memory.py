@@ -23,7 +23,7 @@ class WaitingMemory:
     def __init__(self, max_bytes: float, metrics: ModelMetrics) -> None:
         self._max_bytes = max_bytes
         self._bytes = 0
-        self._gauge = metrics.queue_bytes
+        metrics.queue_bytes.add(lambda: self._bytes)
 
     def admit(self) -> None:
         """Raise Overloaded if there is no room; what is let in may go beyond by one request."""
@@ -36,13 +36,8 @@ class WaitingMemory:
 
     def hold(self, tokens: int) -> None:
         """A caller waits for a text of so many tokens."""
-        self._change(TEXT_BYTES + TOKEN_BYTES * tokens)
+        self._bytes += TEXT_BYTES + TOKEN_BYTES * tokens
 
     def release(self, tokens: int) -> None:
         """The caller has its answer, or has left."""
-        self._change(-TEXT_BYTES - TOKEN_BYTES * tokens)
-
-    def _change(self, more: int) -> None:
-        self._bytes += more
-        # A model's batchers share its gauge.
-        self._gauge.inc(more)
+        self._bytes -= TEXT_BYTES + TOKEN_BYTES * tokens

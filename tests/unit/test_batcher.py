@@ -3,6 +3,7 @@
 import asyncio
 import math
 import os
+import threading
 from collections.abc import Sequence
 
 import pytest
@@ -150,17 +151,19 @@ def test_request_that_does_not_fit_is_refused_whole_with_a_retry_time() -> None:
 
 def test_long_request_is_refused_before_it_is_tokenized_where_others_of_its_kind_wait() -> None:
     """How long it is, is not known by then but by its characters."""
-    encoder = GatedEncoder()
+    permits = threading.Semaphore(0)
+
+    class Permitted(FakeEncoder):
+        def __call__(self, texts: Sequence[Sequence[int]]) -> list[Row]:
+            assert permits.acquire(timeout=10)
+            return super().__call__(texts)
 
     async def body(batcher: Batcher[Row]) -> None:
-        encoder.gate.set()
-        # One after another, so that it is known how fast they go.
-        await batcher.submit([[number] * 20 for number in range(1, 6)])
-        while encoder.running.acquire(blocking=False):
-            pass
-        encoder.gate.clear()
-        waiting = asyncio.create_task(batcher.submit([[6] * 20, [7] * 20]))
-        await encoder.until_running()
+        asked = [asyncio.create_task(batcher.submit([[n] * 20])) for n in range(1, 5)]
+        # While others wait, so that it is known how fast they go.
+        for done in asked[:2]:
+            permits.release()
+            await done
         with batcher.place(Priority.INTERACTIVE, math.inf, 1, about_tokens=2) as check:
             check()
         with (
@@ -168,10 +171,10 @@ def test_long_request_is_refused_before_it_is_tokenized_where_others_of_its_kind
             batcher.place(Priority.INTERACTIVE, math.inf, 1, about_tokens=20),
         ):
             pass
-        encoder.gate.set()
-        await waiting
+        permits.release(2)
+        await asyncio.gather(*asked)
 
-    with_batcher(encoder, body, workers=1, max_batch_tokens=8, max_queue_wait_s=1e-9)
+    with_batcher(Permitted(), body, workers=1, max_batch_tokens=8, max_queue_wait_s=1e-9)
 
 
 def test_runs_give_way_to_the_event_loop() -> None:

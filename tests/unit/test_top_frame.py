@@ -36,7 +36,7 @@ def test_frame_tells_the_time_between_two_scrapes_and_not_what_was_before() -> N
     server.model.texts_cached.inc(10)
     server.model.ran([10, 20])
     server.model.ran([30])
-    server.model.queue_texts.set(7)
+    server.model.queue_texts.add(lambda: 7)
     server.model.rejected("overloaded")
     server.metrics.request.ended("/v1/embeddings", "m", "3", "overloaded", "server")
     found = frame(before, server.scrape(14.0))

@@ -126,19 +126,20 @@ class Callers:
             await self._classify(endpoint, some)
 
     async def _classify(self, endpoint: str, texts: list[str]) -> None:
-        answer = await self._ask(endpoint, {"input": texts, "model": "sentiment"})
+        key = self._rng.choice(self._keys)
+        answer = await self._ask(endpoint, {"input": texts, "model": "sentiment"}, key)
         if not answer.is_success:
             return
         labels = [row["label"] for row in answer.json()["data"]]
         self.sent.labels.update(labels)
         if self._rng.random() < FEEDBACK_SHARE:
-            await self._judge(answer.headers["x-request-id"], labels[0])
+            await self._judge(answer.headers["x-request-id"], labels[0], key)
 
-    async def _judge(self, request_id: str, label: str) -> None:
+    async def _judge(self, request_id: str, label: str, key: str) -> None:
         """Most labels were right, some were not."""
         true = label if self._rng.random() < 0.8 else self._rng.choice(LABELS)
         body = {"request_id": request_id, "index": 0, "label": true}
-        await self._post(FEEDBACK, body, self._keys[0])
+        await self._post(FEEDBACK, body, key)
         self.sent.judged["right" if true == label else "wrong"] += 1
 
     async def _ask(self, endpoint: str, body: dict[str, object], key: str = "") -> httpx2.Response:

@@ -286,7 +286,8 @@ class Engine:
         answer = computed.answer(rows)
         if self.drift is not None and rows.shape[1] and not answer.errors:
             self.drift.note([spans[0] for spans in computed.prepared.spans], rows)
-        self.metrics.truncated_texts.inc(sum(answer.truncated))
+        if truncated := sum(answer.truncated):
+            self.metrics.truncated_texts.inc(truncated)
         return answer
 
     def _batchers(self) -> list[Batcher[FloatArray]]:

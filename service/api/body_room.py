@@ -17,7 +17,7 @@ class BodyRoom:
     def __init__(self, max_bytes: int, held: Gauge) -> None:
         self._max_bytes = max_bytes
         self._bytes = 0
-        self._gauge = held
+        held.set_function(lambda: self._bytes)
 
     def take(self, more: int) -> None:
         """Raise Overloaded unless `more` bytes fit."""
@@ -27,14 +27,10 @@ class BodyRoom:
                 "ENCSERVE_MAX_BODIES_BYTES): send the request again later",
                 retry_after_s=RETRY_AFTER_S,
             )
-        self._change(more)
+        self._bytes += more
 
     def give_back(self, taken: int) -> None:
-        self._change(-taken)
-
-    def _change(self, more: int) -> None:
-        self._bytes += more
-        self._gauge.set(self._bytes)
+        self._bytes -= taken
 
 
 class HeldBody:

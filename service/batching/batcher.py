@@ -193,7 +193,8 @@ class Batcher(Generic[RowT]):
             if to_run := [text for text in dict.fromkeys(pending) if not text.started]:
                 self._queue.put(to_run, priority)
                 self._pool.wake()
-        self._metrics.texts_cached.inc(len(texts) - len(missing))
+        if cached := len(texts) - len(missing):
+            self._metrics.texts_cached.inc(cached)
         try:
             return await request.answer
         finally:
@@ -250,8 +251,6 @@ class Batcher(Generic[RowT]):
 
     def _run(self, batch: list[PendingText[RowT]], alone: bool, express: bool) -> None:
         """In a worker's thread: the outcomes go back to the event loop in one call."""
-        for text in batch:
-            self._metrics.queue_duration.observe(text.queue_s)
         outcomes = self._runner.run(batch, alone=alone)
         with self._pool.lock:
             self._runs -= not express

@@ -58,6 +58,7 @@ class Runner(Generic[RowT]):
         ended_s = time.perf_counter()
         for text in batch:
             text.infer_s = ended_s - started_s
+            self._metrics.queue_duration.observe(text.queue_s)
         if self._metrics.traces_batches:
             self._trace(batch, outcomes, started_s, ended_s)
         return outcomes

@@ -18,6 +18,7 @@ import simpy
 
 from benchmarks.sheet import MAX_BATCH_TOKENS, Costs
 from service.batching.queue import Priority, TokenQueue
+from service.batching.workers import CALM_S
 
 # How much of the event loop's work for a request comes before the queue: parsing and tokenizing.
 BEFORE_QUEUE = 0.6
@@ -131,6 +132,7 @@ class Replica:
         # When the runs were last looked at, and which look at them is the next.
         self._at_s = 0.0
         self._next_look = 0
+        self._crowded_at_s = -math.inf
         self.loop = Thread(env, self.slow)
         # Whoever else is on the machine and would be let in at once.
         self.threads = [self.loop]
@@ -219,7 +221,10 @@ class Replica:
             text.wanted = False
             if self._waits:
                 self.seen.waits_s.append(self._env.now - text.of.queued_at_s)
-        alone = not self._runs and not self._queued_tokens
+        if self._runs:
+            self._crowded_at_s = self._env.now
+        calm = self._env.now - self._crowded_at_s > CALM_S
+        alone = calm and not self._runs and not self._queued_tokens
         wide = self._wide and alone and sum(lengths) >= LEAST_WIDE_TOKENS
         takes_s = (self._costs.wide if wide else self._costs.narrow).of(lengths)
         threads = self._costs.cores if wide else 1

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from service.batching.batcher import Batcher
 from service.batching.cache import Cache, RowCache
 from service.batching.runner import WideRun
-from service.batching.workers import WorkerPool
+from service.batching.workers import WorkerPool, give_way
 from service.drift import Drift
 from service.engine import Engine
 from service.errors import InvalidField, ModelCorrupt, ModelNotFound, SignatureInvalid
@@ -76,7 +76,7 @@ def load_all(settings: Settings, metrics: Metrics) -> tuple[EngineRegistry, "Loa
     cache = RowCache(settings.cache_bytes, metrics) if settings.cache_bytes else None
     loader = Loader(repository, pool, cache, settings, metrics)
     try:
-        with ThreadPoolExecutor() as threads:
+        with ThreadPoolExecutor(initializer=give_way) as threads:
             engines = EngineRegistry(list(threads.map(loader.load, plans)), pool, settings.aliases)
     except BaseException:
         pool.close()

@@ -233,7 +233,7 @@ class Batcher(Generic[RowT]):
             text.started = True
             text.queue_s = now_s - text.queued_at_s
             self._backlog.leave(text.tokens, text.lane)
-        alone = self._pool.others_idle and self._backlog.empty
+        alone = self._pool.calm and self._backlog.empty
         long = not express and sum(text.tokens for text in taken.batch) > self.max_batch_tokens
         return Job(partial(self._run, taken.batch, alone, express), long, self._model)
 

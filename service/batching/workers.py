@@ -1,9 +1,11 @@
 """The threads that run models, shared by all models, so that a machine is never oversubscribed."""
 
 import asyncio
+import math
 import os
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +19,8 @@ EXPRESS = "express"
 # Of the threads that run models, beside the event loop, which needs little and at once: where all
 # cores are busy it would wait for its turn as long as a run, and refusals and probes with it.
 NICENESS = 5
+# Runs that overlap will do so again: for so long none of them takes the cores of the next one.
+CALM_S = 0.1
 # How often closing looks whether what it waits for is stuck.
 JOIN_S = 0.25
 
@@ -67,14 +71,16 @@ class WorkerPool:
     stuck: runs under way that take longer than any may; the watchdog says so.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, clock: Callable[[], float] = time.perf_counter) -> None:
         self.size = size
+        self._clock = clock
         self.lock = threading.Lock()
         self._work = threading.Condition(self.lock)
         self._express = threading.Condition(self.lock)
         self._sources: deque[Source] = deque()
         self._busy = 0
         self._long_runs = 0
+        self._crowded_at_s = -math.inf
         self._closed = False
         self._under_way: set[Run] = set()
         self.stuck = 0
@@ -119,9 +125,9 @@ class WorkerPool:
             return list(self._under_way)
 
     @property
-    def others_idle(self) -> bool:
-        """No worker but the one that asks is busy; call with `lock` held."""
-        return self._busy <= 1
+    def calm(self) -> bool:
+        """Only the one that asks is busy, and was beside no other of late; with `lock` held."""
+        return self._busy <= 1 and self._clock() - self._crowded_at_s > CALM_S
 
     async def run_aside(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call `function` off the event loop, after what others put aside before."""
@@ -144,7 +150,7 @@ class WorkerPool:
         self._aside.shutdown(wait=not self.stuck, cancel_futures=True)
 
     def _serve(self, express: bool) -> None:
-        _give_way()
+        give_way()
         while (found := self._next(express)) is not None:
             source, job = found
             try:
@@ -191,6 +197,8 @@ class WorkerPool:
                 source.give_up(error)
                 continue
             if job is not None:
+                if self._busy > 1:
+                    self._crowded_at_s = self._clock()
                 self._long_runs += job.long
                 if self._long_runs == self.size:
                     self._express.notify()
@@ -199,7 +207,7 @@ class WorkerPool:
         return None
 
 
-def _give_way() -> None:
+def give_way() -> None:
     """On Linux each thread has a niceness of its own, counted within the process's group alone."""
     if sys.platform == "linux":
         own = os.getpriority(os.PRIO_PROCESS, 0)

@@ -3,6 +3,7 @@
 import asyncio
 import math
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
@@ -69,9 +70,10 @@ def with_batcher(
     registry: CollectorRegistry | None = None,
     wide: WideRun[Row] | None = None,
     max_runs: int | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> None:
     async def run() -> None:
-        pool = WorkerPool(workers)
+        pool = WorkerPool(workers, clock)
         batcher: Batcher[Row] = Batcher(
             encoder,
             pool,

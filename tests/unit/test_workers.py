@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from service.batching.batcher import Batcher
 from service.batching.queue import Priority
 from service.batching.runner import WideRun
-from service.batching.workers import WorkerPool
+from service.batching.workers import CALM_S, WorkerPool
 from service.errors import InferenceFailed
 from service.metrics import Metrics
 from tests.unit.fakes import FakeEncoder, GatedEncoder, Row, with_batcher
@@ -108,6 +108,34 @@ def test_nothing_runs_wide_beside_another_run() -> None:
         wide=WideRun(wide, LEAST_WIDE_TOKENS),
     )
     assert wide.batches == []
+
+
+def test_nothing_runs_wide_until_runs_have_not_overlapped_for_a_while() -> None:
+    """Those that come at such a rate would each find the cores taken by the one before."""
+    narrow, wide = GatedEncoder(), FakeEncoder()
+    now_s = 0.0
+
+    async def body(batcher: Batcher[Row]) -> None:
+        nonlocal now_s
+        running = asyncio.create_task(batcher.submit([[9]]))
+        await narrow.until_running()
+        beside = asyncio.create_task(batcher.submit([[8]]))
+        await narrow.until_running()
+        narrow.gate.set()
+        await asyncio.gather(running, beside)
+        for number, at_s in enumerate((0.5 * CALM_S, 1.5 * CALM_S)):
+            now_s = at_s
+            await batcher.submit([long_text(number)])
+
+    with_batcher(
+        narrow,
+        body,
+        workers=2,
+        max_batch_tokens=LEAST_WIDE_TOKENS,
+        wide=WideRun(wide, LEAST_WIDE_TOKENS),
+        clock=lambda: now_s,
+    )
+    assert wide.batches == [[tuple(long_text(1))]]
 
 
 def test_nothing_runs_wide_while_texts_wait() -> None:

@@ -22,7 +22,7 @@ from service.batching.queue import Priority, TokenQueue
 from service.batching.refusals import shutting_down, too_late, worker_died
 from service.batching.runner import Pack, Run, Runner, WideRun, unpacked
 from service.batching.waiting_memory import WaitingMemory
-from service.batching.workers import Job, WorkerPool
+from service.batching.workers import Job, Tell, WorkerPool
 from service.errors import EncserveError, Overloaded
 from service.metrics import ModelMetrics
 
@@ -249,12 +249,12 @@ class Batcher(Generic[RowT]):
             self._in_flight.leave(texts)
         self._note_if_drained()
 
-    def _run(self, batch: list[PendingText[RowT]], alone: bool, express: bool) -> None:
+    def _run(self, batch: list[PendingText[RowT]], alone: bool, express: bool) -> Tell:
         """In a worker's thread: the outcomes go back to the event loop in one call."""
         outcomes = self._runner.run(batch, alone=alone)
         with self._pool.lock:
             self._runs -= not express
-        self._post(partial(self._settle_batch, batch, outcomes))
+        return partial(self._post, partial(self._settle_batch, batch, outcomes))
 
     def _post(self, call: Callable[[], None]) -> None:
         """Let the event loop do it. A loop that is closed has nobody left who waits."""

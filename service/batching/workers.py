@@ -25,11 +25,17 @@ CALM_S = 0.1
 JOIN_S = 0.25
 
 
+Tell = Callable[[], None]
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A run of `model`; `long` if it takes longer than a batch should, as one long text does."""
+    """A run of `model`; `long` if it takes longer than a batch should, as one long text does.
 
-    run: Callable[[], None]
+    run: returns what tells those who wait, once the worker counts as free again.
+    """
+
+    run: Callable[[], Tell]
     long: bool
     model: str
 
@@ -153,9 +159,10 @@ class WorkerPool:
         give_way()
         while (found := self._next(express)) is not None:
             source, job = found
+            tell: Tell | None = None
             try:
                 with self._noted(f"model {job.model}"):
-                    job.run()
+                    tell = job.run()
             except BaseException as error:  # the thread must live for the other sources
                 self.remove(source)
                 source.give_up(error)
@@ -163,6 +170,8 @@ class WorkerPool:
                 with self.lock:
                     self._busy -= 1
                     self._long_runs -= job.long
+            if tell is not None:
+                tell()
 
     @contextmanager
     def _noted(self, of: str) -> Iterator[None]:

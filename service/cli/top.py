@@ -87,8 +87,13 @@ def scrape(url: str, key: str = "") -> Scrape:
         ValueError: it is no page of metrics.
     """
     asked = urllib.request.Request(url, headers={"Authorization": f"Bearer {key}"} if key else {})
-    with urllib.request.urlopen(asked, timeout=TIMEOUT_S) as answer:
-        page = Scrape.of(answer.read().decode(), time.monotonic())
+    try:
+        with urllib.request.urlopen(asked, timeout=TIMEOUT_S) as answer:
+            page = Scrape.of(answer.read().decode(), time.monotonic())
+    except urllib.error.HTTPError as error:
+        # It holds the connection.
+        error.close()
+        raise
     if "encserve_workers" not in page.samples:
         raise ValueError("it is no encserve")
     return page

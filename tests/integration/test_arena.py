@@ -36,8 +36,8 @@ def _memory_mib() -> float:
 def test_large_run_gives_back_what_the_arena_grew_by(
     tiny_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    left_behind_mib(tiny_store)
-    shrunk = left_behind_mib(tiny_store)
+    # The least of some: what else this process keeps or frees meanwhile is not the arena's.
+    shrunk = min(left_behind_mib(tiny_store) for _ in range(4))
     # The control: without it the arena keeps it.
     monkeypatch.setattr(runtime, "LARGE_RUN_TOKENS", 10**9)
     kept = left_behind_mib(tiny_store)

@@ -1,9 +1,9 @@
 """What counting costs: the same server with its metrics, and with metrics that do nothing.
 
-    python -m benchmarks.metrics_cost [--pairs 40] [--seconds 1] [--clients 8]
+    python -m benchmarks.metrics_cost [--pairs 40] [--seconds 1] [--clients 8] [--scrape-every 5]
 
 Both servers run all the time; one of them gets the load, in turns, and the order changes from pair
-to pair. The one that counts is scraped each second meanwhile, five times as often as in compose.
+to pair. The one that counts is scraped meanwhile, as often as in compose unless told otherwise.
 Beside the throughput stands the server's processor time of a request, which other work on the
 machine disturbs less.
 """
@@ -26,7 +26,7 @@ from benchmarks.generator import Drive, Stream, load_generator
 from benchmarks.processes import ENCSERVE, Server, Usage, listening
 from benchmarks.traffic import Request, Traffic, distinct_texts, short_texts
 
-SCRAPE_EVERY_S = 1.0
+SCRAPE_EVERY_S = 5.0
 RESAMPLES = 2000
 SILENT = [sys.executable, "-m", "benchmarks.silent_server"]
 
@@ -48,6 +48,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=40)
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--clients", type=int, default=8)
+    parser.add_argument("--scrape-every", type=float, default=SCRAPE_EVERY_S, help="seconds")
     parser.add_argument("--store", type=Path, default=STORE)
     options = parser.parse_args()
     traffic = Traffic(options.store, "embedding")
@@ -75,7 +76,7 @@ def pairs_of(
     with (
         serving(ENCSERVE, options.store, cache_bytes) as counting,
         serving(SILENT, options.store, cache_bytes) as silent,
-        scraped(counting.url),
+        scraped(counting.url, options.scrape_every),
     ):
 
         def turn(server: Server, number: int) -> Turn:
@@ -107,13 +108,13 @@ def serving(program: Sequence[str], store: Path, cache_bytes: int) -> Iterator[S
 
 
 @contextmanager
-def scraped(url: str) -> Iterator[None]:
-    """The server's metrics are read each second, as by Prometheus."""
+def scraped(url: str, every_s: float) -> Iterator[None]:
+    """The server's metrics are read so often, as by Prometheus."""
     over = Event()
 
     def scrape() -> None:
         with httpx2.Client(timeout=30) as client:
-            while not over.wait(SCRAPE_EVERY_S):
+            while not over.wait(every_s):
                 client.get(f"{url}/metrics").raise_for_status()
 
     thread = Thread(target=scrape)

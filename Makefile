@@ -7,8 +7,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 # Tools that look at what is installed, apart from it.
 SUPPLY := .supply
 COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(SUPPLY)/tools/bin/pip-compile --quiet --generate-hashes \
-	--strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options \
-	-c constraints.txt
+	--strip-extras --no-emit-options -c constraints.txt
 # Test files that run side by side, a core each; a file's own tests run in their order.
 TEST_WORKERS ?= 2
 

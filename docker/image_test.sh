@@ -147,7 +147,7 @@ def inside(word: str, key: str) -> str:
     if not path.is_absolute() or not path.exists():
         return word
     # The pages of an index link to files beside it.
-    beside = key.endswith("index-url") and path.parent.parent != path.parent
+    beside = "index" in key and path.parent.parent != path.parent
     source = path.parent if beside else path
     if source not in mounts:
         point = mount_points / f"{len(mounts)}-{source.name}"

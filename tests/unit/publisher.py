@@ -11,6 +11,7 @@ import itertools
 import json
 import os
 import random
+import select
 import signal
 import sys
 import time
@@ -78,6 +79,14 @@ def prove(repository: ModelRepository) -> None:
         verify(repository.resolve(NAME))
 
 
+def _has_ended_within(child: int, seconds: float) -> bool:
+    watched = os.pidfd_open(child)
+    try:
+        return bool(select.select([watched], [], [], seconds)[0])
+    finally:
+        os.close(watched)
+
+
 def kill_by_chance(repository: ModelRepository, times: int, publish: Publish = publish) -> None:
     """As SIGKILL comes: at any moment. What a publisher was told is published stays so."""
     chance = random.Random(7)
@@ -86,10 +95,11 @@ def kill_by_chance(repository: ModelRepository, times: int, publish: Publish = p
     for _ in range(times):
         told, tell = os.pipe()
         child = _fork(partial(_publish_and_tell, repository, publish, tell))
-        time.sleep(chance.uniform(0, longest_s))
+        ended = _has_ended_within(child, chance.uniform(0, longest_s))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         os.close(tell)
+        assert not ended, "a publisher has ended before it was killed"
         with os.fdopen(told, "rb") as lines:
             versions = [int(line) for line in lines.read().split()]
         published += len(versions)

@@ -5,23 +5,28 @@ Needs two servers, a balancer and minutes: only `make chaos` collects this.
 
 import asyncio
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from benchmarks.lean_client import post_bytes
 from tests.chaos.balancers import haproxy, nginx
 from tests.chaos.load import OpenLoop, capacity, failures
 from tests.chaos.replicas import Replica
+from tests.integration.conftest import until
 
 RESTARTS = int(os.environ.get("RESTARTS", 50))
 KILLS = int(os.environ.get("KILLS", 20))
 READY_AGAIN_S = 5.0
 CLIENTS = 16
 MEASURE_S = 5.0
+# Answers of a replica by which it is known to be in use.
+IN_USE = 50
 # Longer than both balancers need to notice: HAProxy 1 s.
 DRAIN_S = "3"
 
@@ -53,6 +58,17 @@ def test_restarting_one_of_two_replicas_under_half_load_loses_no_request(
         asyncio.run(restarts(url, replicas))
 
 
+async def until_asked(replica: Replica) -> None:
+    """Until its balancer has sent it some requests, since it was started."""
+    await asyncio.to_thread(until, lambda: answered(replica) >= IN_USE)
+
+
+def answered(replica: Replica) -> float:
+    page = httpx2.get(f"{replica.url}/metrics").text
+    found = re.findall(r'^encserve_slo_requests_total{.*fault="none".*} (\S+)$', page, re.MULTILINE)
+    return sum(map(float, found))
+
+
 async def restarts(url: str, replicas: list[Replica]) -> None:
     half = await capacity(url, request, MEASURE_S, CLIENTS) / 2
     began_s = time.perf_counter()
@@ -60,8 +76,8 @@ async def restarts(url: str, replicas: list[Replica]) -> None:
         for number in range(RESTARTS):
             status = await asyncio.to_thread(replicas[number % 2].restart)
             assert status == 0
-            # The balancer may not know yet that it is back, and the other one goes next.
-            await asyncio.sleep(1)
+            # The balancer has to know that it is back: the other one goes next.
+            await until_asked(replicas[number % 2])
     took_s = time.perf_counter() - began_s
     print(
         f"\n{RESTARTS} restarts in {took_s:.0f} s at {half:.0f} requests/s: {load.sent} sent, "
@@ -84,7 +100,7 @@ async def kills(replicas: list[Replica]) -> None:
     async with OpenLoop(other.url, request, rate) as untouched:
         for _ in range(KILLS):
             async with OpenLoop(killed.url, request, rate) as load:
-                await asyncio.sleep(0.5)
+                await load.until_seen(200, IN_USE)
                 await load.stop()
                 in_flight = load.sent - len(load.outcomes)
                 killed.kill()
@@ -112,7 +128,7 @@ async def kills_behind(url: str, killed: Replica) -> None:
     half = await capacity(url, request, MEASURE_S, CLIENTS) / 2
     async with OpenLoop(url, request, half) as load:
         for _ in range(KILLS):
-            await asyncio.sleep(1)
+            await until_asked(killed)
             await asyncio.to_thread(killed.kill)
             killed.start()
             await asyncio.to_thread(killed.wait_until_ready)

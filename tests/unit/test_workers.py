@@ -1,8 +1,10 @@
 """The threads that all models share: turns, wide runs, and a model that breaks."""
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Coroutine, Sequence
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -27,6 +29,25 @@ def batcher_of(encoder: FakeEncoder, pool: WorkerPool, name: str) -> Batcher[Row
         model=name,
         max_batch_tokens=LEAST_WIDE_TOKENS,
         max_queue_tokens=10_000,
+    )
+
+
+def with_wide(
+    narrow: FakeEncoder,
+    wide: FakeEncoder,
+    body: Callable[[Batcher[Row]], Coroutine[Any, Any, None]],
+    *,
+    workers: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> None:
+    """A batcher whose runs are those of `wide` where they have the machine for themselves."""
+    with_batcher(
+        narrow,
+        body,
+        workers=workers,
+        max_batch_tokens=LEAST_WIDE_TOKENS,
+        wide=WideRun(wide, LEAST_WIDE_TOKENS),
+        clock=clock,
     )
 
 
@@ -78,13 +99,7 @@ def test_text_that_is_alone_runs_wide_and_a_short_one_does_not() -> None:
         assert await batcher.submit([long_text(1)]) == [tuple(long_text(1))]
         await batcher.submit([[2]])
 
-    with_batcher(
-        narrow,
-        body,
-        workers=2,
-        max_batch_tokens=LEAST_WIDE_TOKENS,
-        wide=WideRun(wide, LEAST_WIDE_TOKENS),
-    )
+    with_wide(narrow, wide, body, workers=2)
     assert wide.batches == [[tuple(long_text(1))]]
     assert narrow.batches == [[(2,)]]
 
@@ -100,13 +115,7 @@ def test_nothing_runs_wide_beside_another_run() -> None:
         narrow.gate.set()
         await asyncio.gather(running, beside)
 
-    with_batcher(
-        narrow,
-        body,
-        workers=2,
-        max_batch_tokens=LEAST_WIDE_TOKENS,
-        wide=WideRun(wide, LEAST_WIDE_TOKENS),
-    )
+    with_wide(narrow, wide, body, workers=2)
     assert wide.batches == []
 
 
@@ -127,14 +136,7 @@ def test_nothing_runs_wide_until_runs_have_not_overlapped_for_a_while() -> None:
             now_s = at_s
             await batcher.submit([long_text(number)])
 
-    with_batcher(
-        narrow,
-        body,
-        workers=2,
-        max_batch_tokens=LEAST_WIDE_TOKENS,
-        wide=WideRun(wide, LEAST_WIDE_TOKENS),
-        clock=lambda: now_s,
-    )
+    with_wide(narrow, wide, body, workers=2, clock=lambda: now_s)
     assert wide.batches == [[tuple(long_text(1))]]
 
 
@@ -144,13 +146,7 @@ def test_nothing_runs_wide_while_texts_wait() -> None:
     async def body(batcher: Batcher[Row]) -> None:
         await batcher.submit([long_text(number) for number in range(3)])
 
-    with_batcher(
-        narrow,
-        body,
-        workers=1,
-        max_batch_tokens=LEAST_WIDE_TOKENS,
-        wide=WideRun(wide, LEAST_WIDE_TOKENS),
-    )
+    with_wide(narrow, wide, body, workers=1)
     assert [len(encoder.batches) for encoder in (narrow, wide)] == [2, 1]
 
 

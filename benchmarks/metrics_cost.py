@@ -1,34 +1,37 @@
-"""What counting costs: the same server with its metrics, and with metrics that do nothing.
+"""What counting costs: a server whose counting is switched on and off.
 
     python -m benchmarks.metrics_cost [--pairs 40] [--seconds 1] [--clients 8] [--scrape-every 5]
 
-Both servers run all the time; one of them gets the load, in turns, and the order changes from pair
-to pair. The one that counts is scraped meanwhile, as often as in compose unless told otherwise.
+It counts in one turn of a pair and not in the other, and the order changes from pair to pair. Two
+servers side by side, one of them silent, differ by a percent or two even if both are: where their
+memory lies is luck. While it counts it is scraped, as often as in compose unless told otherwise.
 Beside the throughput stands the server's processor time of a request, which other work on the
 machine disturbs less.
 """
 
 import argparse
+import os
 import random
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
-from threading import Event, Thread
 
 import httpx2
 
 from benchmarks.common import STORE, machine
 from benchmarks.generator import Drive, Stream, load_generator
-from benchmarks.processes import ENCSERVE, Server, Usage, listening
+from benchmarks.processes import Usage, listening
 from benchmarks.traffic import Request, Traffic, distinct_texts, short_texts
 
 SCRAPE_EVERY_S = 5.0
 RESAMPLES = 2000
-SILENT = [sys.executable, "-m", "benchmarks.silent_server"]
+SWITCHED = [sys.executable, "-m", "benchmarks.switched_server"]
 
 
 @dataclass(frozen=True)
@@ -73,13 +76,14 @@ def pairs_of(
     drive: Drive, options: argparse.Namespace, requests: Sequence[Request], cache_bytes: int
 ) -> list[Pair]:
     """(with metrics, without) for each pair of turns."""
-    with (
-        serving(ENCSERVE, options.store, cache_bytes) as counting,
-        serving(SILENT, options.store, cache_bytes) as silent,
-        scraped(counting.url, options.scrape_every),
-    ):
+    turns_a_scrape = max(1, round(options.scrape_every / options.seconds))
+    scrapes: list[Future[None]] = []
+    with serving(options.store, cache_bytes) as server, ThreadPoolExecutor(1) as scraper:
 
-        def turn(server: Server, number: int) -> Turn:
+        def turn(number: int, counts: bool) -> Turn:
+            server.switch(counts)
+            if counts and number % turns_a_scrape == 0:
+                scrapes.append(scraper.submit(server.scrape))
             stream = Stream(requests, clients=options.clients, first=97 * number)
             before_s = server.usage.cpu_s()
             (sent,) = drive(server.url, [stream], options.seconds)
@@ -87,43 +91,44 @@ def pairs_of(
                 raise SystemExit(f"{sent.errors} errors, {sent.refused} refused")
             return Turn(len(sent.latencies_s), sent.took_s, server.usage.cpu_s() - before_s)
 
-        for server in (counting, silent):
-            turn(server, 0)
+        turn(0, counts=True)
         pairs: list[Pair] = []
         for number in range(options.pairs):
             if number % 2:
-                last = turn(silent, number)
-                pairs.append((turn(counting, number), last))
+                silent = turn(number, counts=False)
+                pairs.append((turn(number, counts=True), silent))
             else:
-                pairs.append((turn(counting, number), turn(silent, number)))
+                pairs.append((turn(number, counts=True), turn(number, counts=False)))
+        for scrape in scrapes:
+            scrape.result()
         return pairs
 
 
+@dataclass(frozen=True)
+class Switched:
+    """A server of `benchmarks.switched_server`."""
+
+    url: str
+    process_id: int
+
+    @property
+    def usage(self) -> Usage:
+        return Usage(self.process_id)
+
+    def switch(self, counts: bool) -> None:
+        """Takes effect before a request that is sent after it is answered."""
+        os.kill(self.process_id, signal.SIGUSR2 if counts else signal.SIGUSR1)
+
+    def scrape(self) -> None:
+        httpx2.get(f"{self.url}/metrics", timeout=30).raise_for_status()
+
+
 @contextmanager
-def serving(program: Sequence[str], store: Path, cache_bytes: int) -> Iterator[Server]:
+def serving(store: Path, cache_bytes: int) -> Iterator[Switched]:
     options = ["--models", "embedding", "--log-level", "warning", "--model-store", str(store)]
     settings = {"ENCSERVE_CACHE_BYTES": str(cache_bytes)}
-    with listening(options, settings, program=program) as (process, url):
-        yield Server(url, Usage(process.pid))
-
-
-@contextmanager
-def scraped(url: str, every_s: float) -> Iterator[None]:
-    """The server's metrics are read so often, as by Prometheus."""
-    over = Event()
-
-    def scrape() -> None:
-        with httpx2.Client(timeout=30) as client:
-            while not over.wait(every_s):
-                client.get(f"{url}/metrics").raise_for_status()
-
-    thread = Thread(target=scrape)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
+    with listening(options, settings, program=SWITCHED) as (process, url):
+        yield Switched(url, process.pid)
 
 
 def row(name: str, pairs: Sequence[Pair]) -> str:

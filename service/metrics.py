@@ -5,9 +5,10 @@
 
 from collections.abc import Callable, Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Summary
+from prometheus_client import CollectorRegistry, Counter, Gauge, Summary
 from prometheus_client.metrics import MetricWrapperBase
 
+from service.deferred_histogram import DeferredHistogram
 from service.errors import ModelNotFound
 from service.model_metrics import ModelMetrics
 from service.request_metrics import RequestMetrics
@@ -76,8 +77,8 @@ class Metrics:
 
         def histogram(
             name: str, meaning: str, buckets: tuple[float, ...], *labels: str
-        ) -> Histogram:
-            return Histogram(name, meaning, labels, buckets=buckets, registry=registry)
+        ) -> DeferredHistogram:
+            return DeferredHistogram(name, meaning, labels, buckets=buckets, registry=registry)
 
         def summary(name: str, meaning: str, *labels: str) -> Summary:
             return Summary(name, meaning, labels, registry=registry)

@@ -107,20 +107,20 @@ class Settings(AccessSettings, StoreSettings, LogSettings):
         description="time for a request, its reading included, before it gets 504",
     )
     header_timeout_s: float = Field(
-        10.0,
+        8.0,
         gt=0,
         allow_inf_nan=False,
         description="time for a request's header before it gets 408",
     )
     body_timeout_s: float = Field(
-        10.0,
+        8.0,
         gt=0,
         allow_inf_nan=False,
         description="time for a request's body before it gets 408; each 16 KiB that have come "
         "give a second more",
     )
     write_timeout_s: float = Field(
-        10.0,
+        8.0,
         gt=0,
         allow_inf_nan=False,
         description="time over which a caller must read 16 KiB a second of an answer that waits, "

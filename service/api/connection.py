@@ -1,6 +1,8 @@
 """The connection of a request: a stream looks whether it still stands, and cuts it."""
 
 import asyncio
+import socket
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
@@ -9,6 +11,11 @@ from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 EXTENSION = "encserve.connection"
+# Timers come before sockets in a turn of uvloop: whoever judges a silence that the loop itself may
+# have slept through looks so much later again, when what came meanwhile has been read.
+READ_FIRST_S = 0.01
+# Of the system: on, for 0 seconds.
+NO_LINGERING = struct.pack("ii", 1, 0)
 
 
 class ConnectionProtocol(HttpToolsProtocol):
@@ -47,6 +54,12 @@ class ConnectionProtocol(HttpToolsProtocol):
         self._in_message = False
         super().on_message_complete()
 
+    def timeout_keep_alive_handler(self) -> None:
+        """Idle for its time; a request that waits in the socket would be met by a reset."""
+        self.timeout_keep_alive_task = self.loop.call_later(
+            READ_FIRST_S, super().timeout_keep_alive_handler
+        )
+
     def _is_whole(self) -> bool:
         """Every request that has begun is there to its last byte."""
         return not self._in_message
@@ -71,6 +84,14 @@ class AnswerSide:
     def as_transport(self) -> asyncio.Transport:
         """uvicorn asks for no more of a transport while it answers."""
         return cast(asyncio.Transport, self)
+
+
+def reset(transport: asyncio.Transport) -> None:
+    """End it at once, for the system too, which would keep what is unread for minutes more."""
+    connection = transport.get_extra_info("socket")
+    if connection is not None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGERING)
+    transport.abort()
 
 
 def is_whole(scope: Scope) -> bool:

@@ -5,8 +5,7 @@ no middleware is asked then, and uvicorn itself waits for ever.
 """
 
 import asyncio
-import socket
-import struct
+import math
 from typing import Any, ClassVar
 
 import httptools
@@ -15,7 +14,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.server import ServerState
 
-from service.api.connection import AnswerSide, ConnectionProtocol
+from service.api.connection import READ_FIRST_S, AnswerSide, ConnectionProtocol, reset
 from service.api.probes import PROBES
 from service.api.read_pace import ReadPace
 from service.api.refusals import Limits, invalid_http, limits_of, written
@@ -31,8 +30,6 @@ READER_TOO_SLOW = "reader_too_slow"
 # would be reset, and the answer lost. Also the time for a body whose request is answered already.
 LINGER_S = 2.0
 LOOK_S = 0.5
-# Of the system: on, for 0 seconds.
-NO_LINGERING = struct.pack("ii", 1, 0)
 
 
 class StrictProtocol(ConnectionProtocol):
@@ -70,6 +67,7 @@ class StrictProtocol(ConnectionProtocol):
         self._pace = ReadPace(self.limits.write_timeout_s)
         self._refusal: EncserveError | None = None
         self._look_later: asyncio.TimerHandle | None = None
+        self._look_due_s = math.inf
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -207,6 +205,12 @@ class StrictProtocol(ConnectionProtocol):
     def _look(self) -> None:
         """Is anything overdue? One timer a connection, so that a request sets none."""
         now_s = self.loop.time()
+        if now_s > self._look_due_s + LOOK_S:
+            # The loop is what was slow, or the process stood still: what came meanwhile is read.
+            self._pace.end()
+            self._look_due_s = math.inf
+            self._look_later = self.loop.call_later(READ_FIRST_S, self._look)
+            return
         due_s = now_s + LOOK_S
         if self._linger_since_s is not None:
             due_s = self._linger_since_s + LINGER_S
@@ -225,6 +229,7 @@ class StrictProtocol(ConnectionProtocol):
             self._cut_off()
             return
         wait_s = min(LOOK_S, max(0.01, min(due_s, self._pace.due_s) - now_s))
+        self._look_due_s = now_s + wait_s
         self._look_later = self.loop.call_later(wait_s, self._look)
 
     def _give_up_header(self) -> None:
@@ -240,12 +245,9 @@ class StrictProtocol(ConnectionProtocol):
         self._refuse(self.limits.header_too_slow())
 
     def _cut_off(self) -> None:
-        """End it with a reset: in order, the system would keep what is unread for minutes more."""
+        """Its caller does not read."""
         self.metrics.refused_connections.labels(READER_TOO_SLOW).inc()
-        connection = self.transport.get_extra_info("socket")
-        if connection is not None:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGERING)
-        self.transport.abort()
+        reset(self.transport)
 
     # Refusals
 

@@ -39,5 +39,7 @@ def main() -> None:
         app()
     except EncserveError as error:
         Console(stderr=True).print(f"[red]error[/red] ({error.code}): ", end="")
-        Console(stderr=True, highlight=False, markup=False).print(error.message)
+        # In one line: where it is wrapped, it may be in the middle of a path.
+        console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+        console.print(error.message)
         raise SystemExit(1) from None

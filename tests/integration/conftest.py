@@ -83,6 +83,7 @@ def live_server(store: Path, **settings: object) -> Iterator[LiveServer]:
         log_config=None,
         access_log=False,
         ws="none",
+        timeout_keep_alive=configured.keep_alive_s,
     )
     server = uvicorn.Server(config)
     # With the protocol named: asyncio switches Nagle's algorithm off for such sockets only, and

@@ -66,18 +66,23 @@ hadolint: $(SUPPLY)/tools.stamp  ## the Dockerfile's faults
 fuzz: $(VENV)/dev.stamp  ## thousands of generated requests to every route
 	@FUZZ_EXAMPLES=2000 $(BIN)/python -m pytest tests/integration/test_schema.py
 
+# These tell times or shares of the capacity, and have the machine to themselves.
+CHAOS_ALONE := tests/chaos/test_overload.py tests/chaos/test_slow_clients.py tests/chaos/test_killed_replicas.py
 # The soak takes half an hour and little of the machine: the other trials run beside it.
 CHAOS_BESIDE_SOAK := tests/chaos tests/unit/test_store_kills.py tests/integration/test_live.py \
 	tests/integration/test_schema.py tests/integration/test_privacy.py
+# The others have targets of their own.
+CHAOS_ELSEWHERE := tests/chaos/test_soak.py tests/chaos/test_two_nodes.py tests/chaos/test_bulk_ray.py
 chaos: export CHAOS = full
 chaos: export PUBLISHER_KILLS = 500
 chaos: export SWAPS = 200
 chaos: $(VENV)/dev.stamp  ## the trials of docs/reliability.md in full, at most 40 minutes (haproxy, nginx-light)
-	@nice -n 19 $(BIN)/python -m pytest -s tests/chaos/test_soak.py > chaos-soak.log 2>&1 & soak=$$!; \
-	$(BIN)/python -m pytest -s $(CHAOS_BESIDE_SOAK) --ignore=tests/chaos/test_soak.py \
-		--ignore=tests/chaos/test_two_nodes.py --ignore=tests/chaos/test_bulk_ray.py; others=$$?; \
+	@$(BIN)/python -m pytest -s $(CHAOS_ALONE); alone=$$?; \
+	nice -n 19 $(BIN)/python -m pytest -s tests/chaos/test_soak.py > chaos-soak.log 2>&1 & soak=$$!; \
+	$(BIN)/python -m pytest -s --durations 12 $(CHAOS_BESIDE_SOAK) \
+		$(CHAOS_ALONE:%=--ignore=%) $(CHAOS_ELSEWHERE:%=--ignore=%); beside=$$?; \
 	echo "the soak goes on to its end"; wait $$soak; soaked=$$?; \
-	cat chaos-soak.log; exit $$((others + soaked))
+	cat chaos-soak.log; exit $$((alone + beside + soaked))
 
 bulk-ray-test: $(VENV)/dev.stamp  ## encserve bulk on a Ray cluster of three nodes that loses one: the same bytes
 	@$(PIP) install -c constraints.txt -e '.[ray]'

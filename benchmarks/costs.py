@@ -2,19 +2,19 @@
 
     python -m benchmarks.costs [--model embedding] [--seconds 2] [--out sheet.json]
 
-Time of threads, not of clocks: neighbours on the machine make it dearer, but do not count as ours.
-A model run is measured in process, all cores at it, and how much dearer it is in the server by the
-kernel's account of the server's threads; the event loop (HTTP, JSON, tokens, answers) by that of
-its main thread.
+A model run is measured in process, with nothing beside it, and how much dearer it is in a server
+that is full by the kernel's account of the server's threads; the event loop (HTTP, JSON, tokens,
+answers) by that of its main thread. What is dearer on a core that was at rest or at something else
+is told by `benchmarks.cooling`.
 """
 
 import argparse
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
-from itertools import chain, cycle, islice
+from functools import partial
+from itertools import cycle, islice
 from pathlib import Path
 from statistics import median
 
@@ -23,14 +23,16 @@ import numpy.typing as npt
 import orjson
 from scipy.optimize import nnls
 
-from benchmarks import simulated
 from benchmarks.balancers import balancer
 from benchmarks.common import STORE, load_encoder, machine, percentile
+from benchmarks.cooling import carried_over, rested, with_cooling
 from benchmarks.figures import print_table
 from benchmarks.generator import Drive, Stream, load_generator
 from benchmarks.lean_client import ask_once
 from benchmarks.processes import Server, encserve
 from benchmarks.sheet import Costs, LoopCost, RunCost, Shape, Sheet, per_text
+from benchmarks.simulated import LEAST_WIDE_TOKENS
+from benchmarks.simulated_drive import drive as simulate
 from benchmarks.traffic import Request, Traffic, distinct_texts, short_texts
 from service.runtime.cpus import available_cpus
 from service.runtime.session import open_session
@@ -41,6 +43,7 @@ BUDGETS = (16, 32, 64, 128)
 EACH = 12
 LONG_TOKENS = 256
 ALONE_LENGTHS = (8, 16, 32, 64, 128, 256)
+SHORT_COUNTS = (2, 4, 8, 16)
 Batch = list[Sequence[int]]
 Run = Callable[[Batch], object]
 
@@ -119,9 +122,13 @@ def measure(
     mixed = [one.texts[0] for one in loads["mixed"]][:1024]
     ids: Batch = [text.token_ids for text in tokenizer.encode(mixed)]
     alone = [ids_of_length(ids, length) for length in ALONE_LENGTHS]
-    batches = [batch for budget in BUDGETS for batch in islice(_within(ids, budget), EACH)]
+    batches: list[Batch] = [
+        batch for budget in BUDGETS for batch in islice(_within(ids, budget), EACH)
+    ]
     batches += [[one] for one in alone]
-    narrow = _fit_runs(*side_by_side(encoder, batches, seconds))
+    # Many short texts in one run tell what a text costs from what a run does.
+    batches += [[alone[0]] * count for count in SHORT_COUNTS]
+    narrow = _fit_runs(*one_by_one(encoder, batches, seconds))
     published = ModelRepository(store).resolve(model)
     session = open_session(
         published.file(traffic.manifest.file_of(traffic.manifest.default_variant)),
@@ -130,34 +137,17 @@ def measure(
     wide_encoder = type(encoder)(session, traffic.manifest.output, traffic.manifest.width)
     wide = _fit_runs(*one_by_one(wide_encoder, batches, seconds))
     loop, client_request_s = loop_cost(loads, drive, server, seconds)
-    dearer = in_server(traffic, loads["mixed"], narrow, drive, server, seconds)
-    costs = Costs(available_cpus(), narrow.times(dearer), wide, loop, client_request_s)
-    return replace(
-        costs, hand_over_s=hand_over(traffic, loads["short"], costs, drive, server, seconds)
-    )
+    cooling = carried_over(encoder, wide_encoder, partial(ids_of_length, ids))
+    costs = Costs(available_cpus(), narrow, wide, loop, client_request_s, cooling=cooling)
+    crowded = in_server(traffic, loads["mixed"], costs, drive, server, seconds)
+    costs = replace(costs, crowded=crowded)
+    # On one core each, and of many lengths, as runs that take turns are dearer than a run again.
+    narrow_only = [one for one in loads["mixed"] if one.tokens < LEAST_WIDE_TOKENS]
+    lengths = [traffic.lengths(one.texts) for one in narrow_only]
+    return with_cooling(costs, lengths, rested(narrow_only, drive, server, seconds))
 
 
 def in_server(
-    traffic: Traffic,
-    requests: Sequence[Request],
-    narrow: RunCost,
-    drive: Drive,
-    server: Server,
-    seconds: float,
-) -> float:
-    """How many times dearer runs are in the server than in a process that does nothing else.
-
-    There threads take the interpreter, the caches and the cores from one another. Told by the
-    processor time of all of the server's threads but the event loop.
-    """
-    before_s = server.usage.cpu_s() - server.usage.main_thread_s()
-    (sent,) = drive(server.url, [Stream(requests, clients=8)], 2 * seconds)
-    spent_s = server.usage.cpu_s() - server.usage.main_thread_s() - before_s
-    answered = islice(cycle(requests), len(sent.latencies_s))
-    return spent_s / sum(narrow.of(traffic.lengths(one.texts)) for one in answered)
-
-
-def hand_over(
     traffic: Traffic,
     requests: Sequence[Request],
     costs: Costs,
@@ -165,11 +155,16 @@ def hand_over(
     server: Server,
     seconds: float,
 ) -> float:
-    """What one request at a time takes that no work explains."""
-    (sent,) = drive(server.url, [Stream(requests, clients=1)], seconds)
+    """How many times dearer runs are in a server that is full than where nothing else runs.
+
+    Told by the processor time of all of the server's threads but the event loop.
+    """
+    before_s = server.usage.cpu_s() - server.usage.main_thread_s()
+    (sent,) = drive(server.url, [Stream(requests, clients=8)], 2 * seconds)
+    spent_s = server.usage.cpu_s() - server.usage.main_thread_s() - before_s
     lengths = [traffic.lengths(one.texts) for one in requests]
-    explained = simulated.drive(costs, lengths, seconds).latencies_s
-    return max(0.0, percentile(sent.latencies_s, 0.5) - percentile(explained, 0.5))
+    alone = simulate(costs, lengths, 2 * seconds, clients=8)
+    return (spent_s / len(sent.latencies_s)) / (alone.runs_s / len(alone.latencies_s))
 
 
 def ids_of_length(ids: Batch, length: int) -> list[int]:
@@ -178,41 +173,20 @@ def ids_of_length(ids: Batch, length: int) -> list[int]:
     return [next(endless) for _ in range(length)]
 
 
-def side_by_side(
-    run: Run, batches: Sequence[Batch], seconds: float
-) -> tuple[list[Batch], list[float]]:
-    """Runs on every core at once: each batch, and the processor time of its thread.
-
-    Of many runs of a batch the lower quartile: neighbours and interrupts only ever add.
-    """
-    cores = available_cpus()
-    stop_s = time.perf_counter() + seconds
-
-    def work(number: int) -> list[list[float]]:
-        rounds: list[list[float]] = [[] for _ in batches]
-        turn = number * len(batches) // cores  # each at another batch
-        while time.perf_counter() < stop_s or turn < 4 * len(batches):
-            at = turn % len(batches)
-            since_s = time.thread_time()
-            run(batches[at])
-            rounds[at].append(time.thread_time() - since_s)
-            turn += 1
-        return rounds
-
-    with ThreadPoolExecutor(cores) as threads:
-        found = list(threads.map(work, range(cores)))
-    together = [list(chain.from_iterable(parts)) for parts in zip(*found, strict=True)]
-    return list(batches), [percentile(times, 0.25) for times in together]
-
-
 def one_by_one(
     run: Run, batches: Sequence[Batch], seconds: float
 ) -> tuple[list[Batch], list[float]]:
-    """One run at a time: each batch, and the lower quartile of its times by the clock."""
+    """One run at a time: each batch, and the lower quartile of its times by the clock.
+
+    Neighbours and interrupts only ever add.
+    """
     rounds: list[list[float]] = [[] for _ in batches]
-    stop_s = time.perf_counter() + seconds / 2
+    stop_s = time.perf_counter() + seconds
+    clean = min(batches, key=lambda batch: sum(map(len, batch)))
     while time.perf_counter() < stop_s:
         for batch, times in zip(batches, rounds, strict=True):
+            # What the one before left in the caches is no part of this one's costs.
+            run(clean)
             since_s = time.perf_counter()
             run(batch)
             times.append(time.perf_counter() - since_s)
@@ -284,11 +258,13 @@ def report(sheet: Sheet) -> None:
     print_table(["µs", "a request", "a text", "a token"], [["event loop", *loop]])
     for what, cost_s in (
         ("load generator, a request", costs.client_request_s),
-        ("waking up, a request", costs.hand_over_s),
+        ("taking turns, a request", costs.hand_over_s),
+        ("a core that has rested", costs.cooling.most_s),
         ("HAProxy, a request", sheet.balancer_s),
         ("JSON of a text and its vector", sheet.json_s),
     ):
         print(f"{what}: {1e6 * cost_s:.0f} µs")
+    print(f"it has rested for 63 % of that after {1000 * costs.cooling.rest_s:.1f} ms")
     print(f"memory of the server: {sheet.memory_mib:.0f} MiB")
 
 

@@ -23,6 +23,7 @@ class Stream:
     """What one kind of caller sends: `clients` in a closed loop, or a rate in an open one.
 
     rate: requests a second, at random moments that do not wait for any answer.
+    rest_s: what each client of a closed loop waits between an answer and its next request.
     first: index of the first request; after the last comes the first again.
     """
 
@@ -30,6 +31,7 @@ class Stream:
     clients: int = 1
     rate: float | None = None
     first: int = 0
+    rest_s: float = 0.0
 
     def turns(self) -> Iterator[Request]:
         return islice(cycle(self.requests), self.first % len(self.requests), None)
@@ -101,6 +103,8 @@ async def _closed_loop(url: str, stream: Stream, seconds: float) -> Sent:
                 request = next(turns)
                 answer = await connection.ask(request.payload)
                 sent.note(request, answer, since_s)
+                if stream.rest_s:
+                    await asyncio.sleep(stream.rest_s)
                 if answer.status != 200:
                     await asyncio.sleep(min(answer.retry_after_s, stop_s - time.perf_counter()))
 

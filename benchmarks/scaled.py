@@ -18,8 +18,9 @@ import simpy
 import yaml
 
 from benchmarks.common import percentile
+from benchmarks.cores import after
 from benchmarks.sheet import Costs
-from benchmarks.simulated import Asked, Replica, Seen, after
+from benchmarks.simulated import Asked, Replica, Seen
 
 BASE = Path(__file__).parents[1] / "deploy" / "kubernetes" / "base" / "autoscaler.yaml"
 WAIT, BUSY, CPU = "encserve_queue_wait_seconds_p95", "encserve_workers_busy_ratio", "cpu"

@@ -3,11 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import orjson
 
 # What the server takes where it was not tuned.
 MAX_BATCH_TOKENS = 128
+# What a run of so many works on finds room beside the weights.
+CLEAN_TOKENS = 32
 
 
 @dataclass(frozen=True)
@@ -25,12 +28,6 @@ class RunCost:
         fixed = self.run_s + self.text_s * len(lengths)
         return fixed + self.token_s * sum(lengths) + self.pair_s * pairs
 
-    def times(self, factor: float) -> "RunCost":
-        """The same on a core that is slower by `factor`."""
-        return RunCost(
-            *(factor * part for part in (self.run_s, self.text_s, self.token_s, self.pair_s))
-        )
-
 
 @dataclass(frozen=True)
 class LoopCost:
@@ -45,10 +42,33 @@ class LoopCost:
 
 
 @dataclass(frozen=True)
-class Costs:
-    """narrow: one core of a run while the others run too; wide: the clock, one run on all cores.
+class Cooling:
+    """What work costs more on a core that is cold: it has rested, or its caches hold other things.
 
-    hand_over_s: what a request waits, all together, for threads that wake up.
+    most_s: seconds, however long it rested; rest_s: after such a rest 63 % of them;
+    slower: until it is warm, a second of work takes so many more;
+    token_s: what each token of a run, beyond the first few, costs whatever comes next on that core;
+    switch_s: what a run costs more after one of the other kind, as each has weights of its own.
+    """
+
+    most_s: float = 0.0
+    rest_s: float = 0.01
+    slower: float = 1.0
+    token_s: float = 0.0
+    switch_s: float = 0.0
+
+    def left_by(self, tokens: int) -> float:
+        """How cold a run of so many tokens leaves its core."""
+        return self.token_s * max(0, tokens - CLEAN_TOKENS)
+
+
+@dataclass(frozen=True)
+class Costs:
+    """narrow: a run on one core; wide: one on all of them; both with nothing beside them.
+
+    crowded: how many times longer a run takes while others are under way: they take the
+        interpreter, the caches and the units of the cores from one another.
+    hand_over_s: what a request waits, all together, for threads that take turns.
     """
 
     cores: int
@@ -57,6 +77,8 @@ class Costs:
     loop: LoopCost
     client_request_s: float
     hand_over_s: float = 0.0
+    cooling: Cooling = Cooling()
+    crowded: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -86,13 +108,15 @@ def read_sheet(path: Path) -> Sheet:
     costs = found.pop("costs")
     shapes = {name: Shape(**shape) for name, shape in found.pop("traffic").items()}
     parts = {"narrow": RunCost, "wide": RunCost, "loop": LoopCost}
-    made = {name: kind(**costs.pop(name)) for name, kind in parts.items()}
+    made: dict[str, Any] = {name: kind(**costs.pop(name)) for name, kind in parts.items()}
+    # Sheets of before have none.
+    made["cooling"] = Cooling(**costs.pop("cooling", {}))
     return Sheet(costs=Costs(**costs, **made), traffic=shapes, **found)
 
 
 def per_text(costs: Costs, shape: Shape) -> tuple[float, float]:
     """Core seconds of a text: in runs of full batches, and in the event loop."""
     a_run = max(1, round(MAX_BATCH_TOKENS / shape.tokens))
-    run_s = costs.narrow.of([round(shape.tokens)] * a_run) / a_run
+    run_s = costs.crowded * costs.narrow.of([round(shape.tokens)] * a_run) / a_run
     loop_s = costs.loop.request_s / shape.texts + costs.loop.text_s
     return run_s, loop_s + costs.loop.token_s * shape.tokens

@@ -3,19 +3,18 @@
 Decisions are the server's own (`TokenQueue`); only what takes time is replaced by `Costs`. Runs
 share the cores: with more threads than cores each gets so much less of one. The event loop wakes
 from a sleep and so is let in at once: where all cores are busy, a run that is under way ends so
-much later. The load generator, where it shares the machine, does the same.
+much later. Cores that have rested are slow at first.
 """
 
 import math
 import random
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import simpy
 
+from benchmarks.cores import Cores, Thread, after
 from benchmarks.sheet import MAX_BATCH_TOKENS, Costs
 from service.batching.queue import Priority, TokenQueue
 from service.batching.workers import CALM_S
@@ -74,41 +73,6 @@ class Seen:
     cpu_s: float = 0.0
 
 
-class Thread:
-    """Work done piece by piece, each let in at once when its turn comes."""
-
-    def __init__(self, env: simpy.Environment, slowed: Callable[[float], None]) -> None:
-        self._env = env
-        self._slowed = slowed
-        self._waiting: deque[tuple[float, Callable[[], None]]] = deque()
-        self._busy = False
-        self._until_s = 0.0
-
-    def do(self, takes_s: float, then: Callable[[], None]) -> None:
-        self._waiting.append((takes_s, then))
-        if not self._busy:
-            self._begin()
-
-    @property
-    def left_s(self) -> float:
-        """Of the piece under way."""
-        return max(0.0, self._until_s - self._env.now)
-
-    def _begin(self) -> None:
-        self._busy = True
-        takes_s, then = self._waiting.popleft()
-        self._until_s = self._env.now + takes_s
-        self._slowed(takes_s)
-        after(self._env, takes_s, lambda: self._end(then))
-
-    def _end(self, then: Callable[[], None]) -> None:
-        then()
-        if self._waiting:
-            self._begin()
-        else:
-            self._busy = False
-
-
 class Replica:
     """A server of `costs.cores` cores. `waits`: keep how long each text waited."""
 
@@ -133,7 +97,9 @@ class Replica:
         self._at_s = 0.0
         self._next_look = 0
         self._crowded_at_s = -math.inf
-        self.loop = Thread(env, self.slow)
+        self._last_threads = 1
+        self.cores = Cores(env, costs.cores, costs.cooling)
+        self.loop = Thread(env, self.cores, self.slow)
         # Whoever else is on the machine and would be let in at once.
         self.threads = [self.loop]
         self.seen = Seen()
@@ -164,8 +130,9 @@ class Replica:
 
     @property
     def _pace(self) -> float:
-        """How much of a core each thread of a run gets."""
-        return min(1.0, self._costs.cores / max(1, self._threads))
+        """How much each thread of a run does of what it does alone."""
+        share = min(1.0, self._costs.cores / max(1, self._threads))
+        return share / self._costs.crowded if len(self._runs) > 1 else share
 
     def _catch_up(self) -> None:
         """Let the runs have done what they did since they were last looked at."""
@@ -228,6 +195,7 @@ class Replica:
         wide = self._wide and alone and sum(lengths) >= LEAST_WIDE_TOKENS
         takes_s = (self._costs.wide if wide else self._costs.narrow).of(lengths)
         threads = self._costs.cores if wide else 1
+        takes_s += self._longer(takes_s, threads, sum(lengths))
         self.seen.busy_s += takes_s
         self.seen.cpu_s += takes_s * threads
         self._catch_up()
@@ -238,6 +206,15 @@ class Replica:
         self._look_later()
         return True
 
+    def _longer(self, takes_s: float, threads: int, tokens: int) -> float:
+        """What a run takes more, as the cores that it is given are cold."""
+        cooling = self._costs.cooling
+        cold_s = 0.0 if threads == self._last_threads else cooling.switch_s
+        self._last_threads = threads
+        leaves_s = cooling.left_by(tokens)
+        begin = partial(self.cores.begin, takes_s, cold_s=cold_s, leaves_s=leaves_s)
+        return max(begin() for _ in range(threads))
+
     def _end(self, run: _Run) -> None:
         self._runs.remove(run)
         for text in run.batch:
@@ -246,84 +223,9 @@ class Replica:
             if not asked.left:
                 after_s = (1 - BEFORE_QUEUE) * self._costs.loop.of(asked.lengths)
                 self.loop.do(after_s, partial(self._leave, asked))
+        for _ in range(run.threads):
+            self.cores.end()
 
     def _leave(self, asked: Asked) -> None:
         self.outstanding -= 1
         asked.done(asked)
-
-
-@dataclass
-class Drive:
-    """A load on one replica from a generator on the same machine, and what it saw."""
-
-    latencies_s: list[float] = field(default_factory=list)
-    texts: int = 0
-    refused: int = 0
-    took_s: float = 0.0
-
-
-def drive(
-    costs: Costs,
-    requests: Sequence[Sequence[int]],
-    seconds: float,
-    *,
-    clients: int = 1,
-    rate: float | None = None,
-    seed: int = 0,
-    wide: bool = True,
-) -> Drive:
-    """As `benchmarks.generator.drive` does: a closed loop of `clients`, or an open one of `rate`.
-
-    Args:
-        requests: the lengths of each request's texts; after the last comes the first again.
-    """
-    env = simpy.Environment()
-    replica = Replica(env, costs, seed=seed, wide=wide)
-    generator = Thread(env, replica.slow)
-    replica.threads.append(generator)
-    rng = random.Random(seed)
-    found, turn = Drive(), 0
-
-    def send(then: Callable[[], None]) -> None:
-        nonlocal turn
-        lengths = requests[turn % len(requests)]
-        turn += 1
-        due_s = env.now
-        half_s = costs.client_request_s / 2
-
-        def received(asked: Asked) -> None:
-            if asked.refused:
-                found.refused += 1
-            else:
-                found.latencies_s.append(env.now - due_s)
-                found.texts += len(lengths)
-            found.took_s = env.now
-            then()
-
-        def answered(asked: Asked) -> None:
-            after(env, costs.hand_over_s, lambda: generator.do(half_s, lambda: received(asked)))
-
-        generator.do(half_s, lambda: replica.ask(lengths, answered))
-
-    def client() -> None:
-        if env.now < seconds:
-            send(client)
-
-    def arrive() -> None:
-        if env.now < seconds:
-            send(lambda: None)
-            after(env, rng.expovariate(rate or 1.0), arrive)
-
-    if rate is None:
-        for _ in range(clients):
-            client()
-    else:
-        after(env, rng.expovariate(rate), arrive)
-    env.run()
-    return found
-
-
-def after(env: simpy.Environment, delay_s: float, then: Callable[[], None]) -> None:
-    """Call `then` so much later."""
-    event: Any = env.timeout(delay_s)
-    event.callbacks.append(lambda _: then())

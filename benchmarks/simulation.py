@@ -20,7 +20,7 @@ from benchmarks.figures import Rig, print_table
 from benchmarks.generator import Stream, load_generator
 from benchmarks.processes import encserve
 from benchmarks.sheet import Costs, read_sheet
-from benchmarks.simulated import Drive, drive
+from benchmarks.simulated_drive import Drive, drive
 from benchmarks.traffic import Request, Traffic
 
 CLOSED = (1, 8, 32)

@@ -7,8 +7,10 @@ import pytest
 from service.errors import DatasetInvalid
 from service.offline.data import Example
 from service.offline.evaluation.calibration import (
+    binned_error,
     calibrate,
     calibration_error,
+    error_by_chance,
     fit_temperature,
     thresholds,
 )
@@ -83,6 +85,20 @@ SCORES = np.array([0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2], dtype=np
 
 def two_columns(first: FloatArray) -> FloatArray:
     return np.stack([first, 1 - first], axis=1)
+
+
+@pytest.mark.parametrize("texts", [100, 400, 10_000])
+def test_error_by_chance_is_what_honest_scores_show(texts: int) -> None:
+    rng = np.random.default_rng(texts)
+    sure = rng.uniform(0.4, 1.0, texts)
+    seen = [binned_error(sure, (rng.random(texts) < sure).astype(float)) for _ in range(200)]
+    assert error_by_chance(sure) == pytest.approx(np.mean(seen), rel=0.1)
+
+
+def test_error_by_chance_fades_with_the_number_of_texts_and_for_the_certain() -> None:
+    few, many = (np.linspace(0.4, 1.0, texts) for texts in (100, 10_000))
+    assert error_by_chance(many) == pytest.approx(error_by_chance(few) / 10, rel=0.3)
+    assert error_by_chance(np.ones(100)) == 0
 
 
 def test_threshold_is_the_lowest_that_reaches_the_precision() -> None:

@@ -15,6 +15,7 @@ FloatArray = npt.NDArray[np.float32]
 Targets = npt.NDArray[np.generic]
 
 BINS = 15
+CHANCE_DRAWS = 200
 # Colder than a twentieth or hotter than twenty is no calibration but a broken model.
 LOG_TEMPERATURES = (np.log(0.05), np.log(20.0))
 MIN_ACCEPTED = 5
@@ -68,9 +69,24 @@ def calibration_error(scores: FloatArray, targets: Targets, problem_type: Proble
     The mean distance of confidence and share right, each bin by its texts. Of one label of many,
     the confidence of the label given; of any number of labels, each label's score is one answer.
     """
-    confidence, right = confidences(scores, targets, problem_type)
+    return binned_error(*confidences(scores, targets, problem_type))
+
+
+def binned_error(confidence: npt.NDArray[np.float64], right: npt.NDArray[np.float64]) -> float:
+    """The calibration error of answers so sure, of which 1.0 are right and 0.0 wrong."""
     rows = reliability(confidence, right)
     return float(sum(count * abs(mean - share) for count, mean, share in rows) / len(confidence))
+
+
+def error_by_chance(confidence: npt.NDArray[np.float64]) -> float:
+    """The calibration error that answers so sure would show if each were as often right as it says.
+
+    The mean of `CHANCE_DRAWS` draws of which are right: over few texts a bin is never exact. An
+    error of about this size is no reason to doubt the scores.
+    """
+    drawn = np.random.default_rng(0).random((CHANCE_DRAWS, len(confidence))) < confidence
+    errors = [binned_error(confidence, right.astype(np.float64)) for right in drawn]
+    return float(np.mean(errors))
 
 
 def confidences(

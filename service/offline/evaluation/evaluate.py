@@ -12,7 +12,12 @@ from service.errors import DatasetInvalid
 from service.offline.data import Example, ScoredPair
 from service.offline.evaluation import classification, correlation, embedding
 from service.offline.evaluation.asked import as_asked, check_inputs
-from service.offline.evaluation.calibration import calibration_error, confidences, reliability
+from service.offline.evaluation.calibration import (
+    binned_error,
+    confidences,
+    error_by_chance,
+    reliability,
+)
 from service.offline.evaluation.fairness import FairnessPair, measure_fairness
 from service.offline.evaluation.targets import targets_of
 from service.offline.evaluation.variants import compare_classifiers, compare_embeddings, speed
@@ -163,7 +168,8 @@ def _judge(
         found = classification.one_label(truth, given, labels)
         mistakes = _mistakes(scores, truth, labels, examples)
     sure, right = confidences(scores, truth, fields.problem_type)
-    found["calibration_error"] = calibration_error(scores, truth, fields.problem_type)
+    found["calibration_error"] = binned_error(sure, right)
+    found["calibration_error_by_chance"] = error_by_chance(sure)
     found["reliability"] = reliability(sure, right)
     return found, Answers(sure.tolist(), right.tolist(), is_right.astype(float).tolist()), mistakes
 

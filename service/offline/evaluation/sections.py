@@ -112,7 +112,10 @@ def _measured_on(fields: ManifestFields, evaluation: Evaluation, is_maker: bool)
     if is_maker and fields.task == "embedding":
         said.append("The same pairs chose which weights were kept: on others it may do worse.")
     if "calibration_error" in evaluation.measures:
-        said.append(f"The calibration error is over {BINS} bins of equal width (arXiv:1706.04599).")
+        said.append(
+            f"The calibration error is over {BINS} bins of equal width (arXiv:1706.04599); by "
+            "chance is what scores that are exactly honest would show on so many rows."
+        )
         if is_maker and fields.calibration:
             said.append("These rows took part in fitting the temperature; see Calibration.")
     return " ".join(said)

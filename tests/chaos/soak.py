@@ -75,6 +75,29 @@ def soak(
     return asyncio.run(_soak(url, pid, seconds, first_word, seed, requests))
 
 
+def fill(url: str) -> None:
+    """Ask for the largest there is, from all clients at once.
+
+    What runs side by side take together is kept, and a server that gets little of the machine may
+    otherwise come to that only after a quarter of an hour.
+    """
+    asyncio.run(_fill(url))
+
+
+async def _fill(url: str) -> None:
+    async def client(path: str, chance: random.Random) -> None:
+        connection = await Connection.open(url)
+        texts = [" ".join(chance.choices(WORDS, k=LONGEST_TEXT_WORDS)) for _ in range(MOST_TEXTS)]
+        body = orjson.dumps({"model": ROUTES[path], "input": texts})
+        answer = await connection.ask(post_bytes(path, body))
+        connection.close()
+        assert answer.status == 200
+
+    await asyncio.gather(
+        *(client(path, random.Random(n)) for n in range(CLIENTS) for path in ROUTES)
+    )
+
+
 async def _soak(
     url: str, pid: int, seconds: float, first_word: str, seed: int, requests: int
 ) -> Soak:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.chaos.leaking import LEAK
 from tests.chaos.sizes import size
-from tests.chaos.soak import Soak, soak, soak_s
+from tests.chaos.soak import Soak, fill, soak, soak_s
 from tests.integration.conftest import Process
 
 SOAK_S = soak_s(size(1800.0, 1.0))
@@ -45,6 +45,7 @@ def test_memory_does_not_grow_and_a_planted_leak_is_seen(
     server: Process, capfd: pytest.CaptureFixture[str]
 ) -> None:
     url, pid = server.announced()[1], server.popen.pid
+    fill(url)
     sound = soak(url, pid, SOAK_S)
     leaking = soak(url, pid, LEAKING_S, first_word=LEAK, seed=100, requests=LEAKING_REQUESTS)
     with capfd.disabled():

@@ -39,10 +39,12 @@ class Cores:
             cold_s: at least so cold is the core for it.
             leaves_s: at least so cold it leaves the core to the next one.
         """
-        if not self._resting:
+        if self._resting:
+            cold_s = max(cold_s, self._cold_s(*self._resting.pop()))
+        else:
+            # What it shares may be cold yet, and is warmed by both.
             self._sharing += 1
-            return 0.0
-        cold_s = max(cold_s, self._cold_s(*self._resting.pop()))
+            cold_s = max(cold_s, self._working.popleft())
         longer_s = min(cold_s, self._cooling.slower * work_s)
         self._working.append(max(cold_s - longer_s, leaves_s))
         return longer_s

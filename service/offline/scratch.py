@@ -12,7 +12,11 @@ from service.offline.pretrain import PretrainConfig, pretrain
 from service.offline.progress import Progress
 from service.offline.reading import read_texts
 from service.offline.saving import save_checkpoint
-from service.offline.training.processes import end_processes, is_main_process
+from service.offline.training.processes import (
+    end_processes,
+    from_main_process,
+    is_main_process,
+)
 from service.offline.training.state import clear_state, fingerprint_of
 from service.offline.wordpiece import MASK, SPECIAL_TOKENS, encode_in_portions, train_wordpiece
 from service.store.files import write_synced
@@ -54,7 +58,10 @@ def make_encoder(
     progress.say(f"{name}: {len(texts):,} different texts")
     state_folder = output / STATE_FOLDER / name
     kept = _kept(state_folder, texts, size)
-    tokenizer = _tokenizer(tokenizer_file or kept, texts, size)
+    file = tokenizer_file or kept
+    # Learned in each process, it would give the same piece another id.
+    learned = from_main_process(lambda: _tokenizer(file, texts, size).to_str())
+    tokenizer = Tokenizer.from_str(learned)
     ids = encode_in_portions(tokenizer, texts, size.max_positions)
     tokens = sum(map(len, ids))
     progress.say(f"{name}: {tokenizer.get_vocab_size():,} pieces of words, {tokens:,} tokens")

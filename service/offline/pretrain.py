@@ -16,7 +16,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from service.errors import InvalidField
+from service.errors import DatasetInvalid, InvalidField
 from service.offline.encoder import Encoder, EncoderConfig
 from service.offline.heads import Pooling, pool
 from service.offline.masked_model import NOT_HIDDEN, Objective, PretrainingModel
@@ -92,14 +92,18 @@ def pretrain(
     again with the same `state_folder`.
 
     Args:
-        mask_id: what stands for a hidden token. special_ids: tokens that are never hidden.
+        mask_id: what stands for a hidden token. special_ids: tokens that are never hidden; texts of
+            nothing else are left out.
+
+    Raises:
+        DatasetInvalid: no two texts have another token.
     """
     torch.manual_seed(config.seed)
     accelerator = processes.start_accelerator()
     processes.say_where(accelerator, progress, name)
     model = PretrainingModel(Encoder(size), config.objective, config.pooling)
     optimizer = adamw(model, learning_rate=config.learning_rate, weight_decay=config.weight_decay)
-    train, dev = _hold_out(texts, config)
+    train, dev = _hold_out(_with_words(texts, special_ids), config)
     lengths = [len(text) for text in train]
     epochs = range(config.epochs)
     plan = [
@@ -142,6 +146,18 @@ def pretrain(
     return Pretrained(model.encoder.cpu(), metrics)
 
 
+def _with_words(texts: Sequence[Sequence[int]], special_ids: Sequence[int]) -> list[Sequence[int]]:
+    """In a batch of the other texts there is nothing to name."""
+    special = frozenset(special_ids)
+    found = [text for text in texts if not special.issuperset(text)]
+    if len(found) < 2:
+        raise DatasetInvalid(
+            f"{len(texts)} texts are to be learned from, and the tokenizer knows a word in "
+            f"{len(found)} of them: name another, or leave --tokenizer out to learn one from them"
+        )
+    return found
+
+
 def _hold_out(
     texts: Sequence[Sequence[int]], config: PretrainConfig
 ) -> tuple[list[Sequence[int]], list[Sequence[int]]]:
@@ -172,7 +188,7 @@ class _Hide:
 
     def _hidden(self, ids: Tensor, share: float) -> tuple[Tensor, Tensor]:
         chance = torch.rand(len(ids))
-        chance[torch.isin(ids, self._special_ids)] = 1.0
+        chance[torch.isin(ids, self._special_ids)] = torch.inf
         # A batch without a hidden token has nothing to learn from.
         chosen = chance < max(share, chance.min().item() + 1e-6)
         targets = torch.where(chosen, ids, NOT_HIDDEN)

@@ -25,6 +25,7 @@ from service.offline.training import processes
 from service.offline.training.batches import packed_tensors, plan_epoch, share_of
 from service.offline.training.optimization import adamw, set_rate, trainable, warmup_then_decay
 from service.offline.training.state import Progressed, TrainingFolder, fingerprint_of
+from service.runtime.packing import TokenIds
 
 # Of the tokens to be named, this many are shown as the mask and as a random token; the rest as is.
 SHOWN_AS_MASK, SHOWN_AS_RANDOM = 0.8, 0.1
@@ -75,7 +76,7 @@ def read_choices(objective: str, pooling: str) -> tuple[Objective, Pooling]:
 
 
 def pretrain(
-    texts: Sequence[Sequence[int]],
+    texts: Sequence[TokenIds],
     size: EncoderConfig,
     config: PretrainConfig,
     progress: Progress,
@@ -146,7 +147,7 @@ def pretrain(
     return Pretrained(model.encoder.cpu(), metrics)
 
 
-def _with_words(texts: Sequence[Sequence[int]], special_ids: Sequence[int]) -> list[Sequence[int]]:
+def _with_words(texts: Sequence[TokenIds], special_ids: Sequence[int]) -> list[TokenIds]:
     """In a batch of the other texts there is nothing to name."""
     special = frozenset(special_ids)
     found = [text for text in texts if not special.issuperset(text)]
@@ -159,8 +160,8 @@ def _with_words(texts: Sequence[Sequence[int]], special_ids: Sequence[int]) -> l
 
 
 def _hold_out(
-    texts: Sequence[Sequence[int]], config: PretrainConfig
-) -> tuple[list[Sequence[int]], list[Sequence[int]]]:
+    texts: Sequence[TokenIds], config: PretrainConfig
+) -> tuple[list[TokenIds], list[TokenIds]]:
     order = torch.randperm(len(texts), generator=torch.Generator().manual_seed(config.seed))
     held_out = max(1, min(MEASURE_TEXTS, round(config.dev_fraction * len(texts))))
     rows = order.tolist()
@@ -178,7 +179,7 @@ class _Hide:
         self._vocabulary = vocabulary
         self._config = config
 
-    def __call__(self, texts: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, ...]:
+    def __call__(self, texts: Sequence[TokenIds], device: torch.device) -> tuple[Tensor, ...]:
         """The arguments of `PretrainingModel.forward`."""
         ids, position_ids, pad_index, unpad_index = packed_tensors(texts)
         seen, targets = self._hidden(ids, self._config.masked)
@@ -200,7 +201,7 @@ class _Hide:
 
 @torch.no_grad()
 def _measure(
-    model: PretrainingModel, dev: Sequence[Sequence[int]], hide: _Hide, accelerator: Accelerator
+    model: PretrainingModel, dev: Sequence[TokenIds], hide: _Hide, accelerator: Accelerator
 ) -> dict[str, float]:
     """Loss and share named right on held-out texts; of the autoencoder, also by others' vectors.
 

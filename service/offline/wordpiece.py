@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 from tokenizers import (
     Tokenizer,
     decoders,
@@ -19,6 +21,10 @@ PADDING, UNKNOWN, CLASS, SEPARATOR, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "
 # In the order of their ids, which are the first of a vocabulary learned here; not of others.
 SPECIAL_TOKENS = (PADDING, UNKNOWN, CLASS, SEPARATOR, MASK)
 MIN_FREQUENCY = 2
+# All at once, 100,000 texts of 25 tokens took 560 MiB; so they take 28.
+TEXTS_AT_A_TIME = 1000
+
+Int32Array = npt.NDArray[np.int32]
 
 
 def train_wordpiece(
@@ -91,13 +97,15 @@ def vocabulary_size_of(tokenizer: Tokenizer) -> int:
 
 def encode_in_portions(
     tokenizer: Tokenizer, texts: Sequence[str], max_tokens: int
-) -> list[list[int]]:
+) -> list[Int32Array]:
     """Token ids of all texts; a long one in portions of `max_tokens`, special tokens included."""
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_tokens)
-    portions: list[list[int]] = []
-    for encoding in tokenizer.encode_batch(list(texts)):
-        portions += [part.ids for part in (encoding, *encoding.overflowing)]
+    portions: list[Int32Array] = []
+    for at in range(0, len(texts), TEXTS_AT_A_TIME):
+        for encoding in tokenizer.encode_batch(list(texts[at : at + TEXTS_AT_A_TIME])):
+            parts = (encoding, *encoding.overflowing)
+            portions += [np.array(part.ids, dtype=np.int32) for part in parts]
     tokenizer.no_truncation()
     return portions
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -61,6 +62,18 @@ def test_long_texts_are_learned_from_to_their_end() -> None:
     portions = encode_in_portions(tokenizer, ["red " * 30], 12)
     assert [len(portion) for portion in portions] == [12, 12, 12]
     assert {(portion[0], portion[-1]) for portion in portions} == {(2, 3)}
+
+
+def test_texts_are_encoded_a_thousand_at_a_time_into_few_bytes() -> None:
+    tokenizer = train_wordpiece(TEXTS, 200)
+    watched = Mock(wraps=tokenizer)
+    portions = encode_in_portions(watched, TEXTS * 6, 12)
+    batches = [len(call.args[0]) for call in watched.encode_batch.call_args_list]
+    assert batches == [1000, 1000, 400]
+    assert {portion.dtype for portion in portions} == {np.dtype(np.int32)}
+    assert [portion.tolist() for portion in portions] == [
+        tokenizer.encode(text).ids for text in TEXTS * 6
+    ]
 
 
 def test_padding_that_a_tokenizer_of_others_asks_for_is_not_learned_from() -> None:

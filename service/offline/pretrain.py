@@ -16,7 +16,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from service.errors import InvalidField
+from service.errors import DatasetInvalid, InvalidField
 from service.offline.encoder import Encoder, EncoderConfig
 from service.offline.heads import Pooling, pool
 from service.offline.masked_model import NOT_HIDDEN, Objective, PretrainingModel
@@ -25,6 +25,7 @@ from service.offline.training import processes
 from service.offline.training.batches import packed_tensors, plan_epoch, share_of
 from service.offline.training.optimization import adamw, set_rate, trainable, warmup_then_decay
 from service.offline.training.state import Progressed, TrainingFolder, fingerprint_of
+from service.runtime.packing import TokenIds
 
 # Of the tokens to be named, this many are shown as the mask and as a random token; the rest as is.
 SHOWN_AS_MASK, SHOWN_AS_RANDOM = 0.8, 0.1
@@ -75,7 +76,7 @@ def read_choices(objective: str, pooling: str) -> tuple[Objective, Pooling]:
 
 
 def pretrain(
-    texts: Sequence[Sequence[int]],
+    texts: Sequence[TokenIds],
     size: EncoderConfig,
     config: PretrainConfig,
     progress: Progress,
@@ -92,14 +93,18 @@ def pretrain(
     again with the same `state_folder`.
 
     Args:
-        mask_id: what stands for a hidden token. special_ids: tokens that are never hidden.
+        mask_id: what stands for a hidden token. special_ids: tokens that are never hidden; texts of
+            nothing else are left out.
+
+    Raises:
+        DatasetInvalid: no two texts have another token.
     """
     torch.manual_seed(config.seed)
     accelerator = processes.start_accelerator()
     processes.say_where(accelerator, progress, name)
     model = PretrainingModel(Encoder(size), config.objective, config.pooling)
     optimizer = adamw(model, learning_rate=config.learning_rate, weight_decay=config.weight_decay)
-    train, dev = _hold_out(texts, config)
+    train, dev = _hold_out(_with_words(texts, special_ids), config)
     lengths = [len(text) for text in train]
     epochs = range(config.epochs)
     plan = [
@@ -142,9 +147,21 @@ def pretrain(
     return Pretrained(model.encoder.cpu(), metrics)
 
 
+def _with_words(texts: Sequence[TokenIds], special_ids: Sequence[int]) -> list[TokenIds]:
+    """In a batch of the other texts there is nothing to name."""
+    special = frozenset(special_ids)
+    found = [text for text in texts if not special.issuperset(text)]
+    if len(found) < 2:
+        raise DatasetInvalid(
+            f"{len(texts)} texts are to be learned from, and the tokenizer knows a word in "
+            f"{len(found)} of them: name another, or leave --tokenizer out to learn one from them"
+        )
+    return found
+
+
 def _hold_out(
-    texts: Sequence[Sequence[int]], config: PretrainConfig
-) -> tuple[list[Sequence[int]], list[Sequence[int]]]:
+    texts: Sequence[TokenIds], config: PretrainConfig
+) -> tuple[list[TokenIds], list[TokenIds]]:
     order = torch.randperm(len(texts), generator=torch.Generator().manual_seed(config.seed))
     held_out = max(1, min(MEASURE_TEXTS, round(config.dev_fraction * len(texts))))
     rows = order.tolist()
@@ -162,7 +179,7 @@ class _Hide:
         self._vocabulary = vocabulary
         self._config = config
 
-    def __call__(self, texts: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, ...]:
+    def __call__(self, texts: Sequence[TokenIds], device: torch.device) -> tuple[Tensor, ...]:
         """The arguments of `PretrainingModel.forward`."""
         ids, position_ids, pad_index, unpad_index = packed_tensors(texts)
         seen, targets = self._hidden(ids, self._config.masked)
@@ -172,7 +189,7 @@ class _Hide:
 
     def _hidden(self, ids: Tensor, share: float) -> tuple[Tensor, Tensor]:
         chance = torch.rand(len(ids))
-        chance[torch.isin(ids, self._special_ids)] = 1.0
+        chance[torch.isin(ids, self._special_ids)] = torch.inf
         # A batch without a hidden token has nothing to learn from.
         chosen = chance < max(share, chance.min().item() + 1e-6)
         targets = torch.where(chosen, ids, NOT_HIDDEN)
@@ -184,7 +201,7 @@ class _Hide:
 
 @torch.no_grad()
 def _measure(
-    model: PretrainingModel, dev: Sequence[Sequence[int]], hide: _Hide, accelerator: Accelerator
+    model: PretrainingModel, dev: Sequence[TokenIds], hide: _Hide, accelerator: Accelerator
 ) -> dict[str, float]:
     """Loss and share named right on held-out texts; of the autoencoder, also by others' vectors.
 

@@ -12,9 +12,21 @@ from service.offline.pretrain import PretrainConfig, pretrain
 from service.offline.progress import Progress
 from service.offline.reading import read_texts
 from service.offline.saving import save_checkpoint
-from service.offline.training.processes import end_processes, is_main_process
+from service.offline.training.processes import (
+    end_processes,
+    from_main_process,
+    is_main_process,
+)
 from service.offline.training.state import clear_state, fingerprint_of
-from service.offline.wordpiece import MASK, SPECIAL_TOKENS, encode_in_portions, train_wordpiece
+from service.offline.wordpiece import (
+    MASK,
+    encode_in_portions,
+    read_tokenizer,
+    special_id_of,
+    special_ids_of,
+    train_wordpiece,
+    vocabulary_size_of,
+)
 from service.store.files import write_synced
 
 STATE_FOLDER = ".training"
@@ -46,7 +58,9 @@ def make_encoder(
             chosen between by chance.
 
     Raises:
-        DatasetInvalid: a file cannot be read, or there are fewer than `MIN_TEXTS` texts.
+        DatasetInvalid: a file cannot be read, there are fewer than `MIN_TEXTS` texts, or
+            `tokenizer_file` knows no word of them.
+        CheckpointInvalid: `tokenizer_file` is none, or lacks a special token.
     """
     main = is_main_process()
     progress = progress if main else Progress.silent()
@@ -54,20 +68,22 @@ def make_encoder(
     progress.say(f"{name}: {len(texts):,} different texts")
     state_folder = output / STATE_FOLDER / name
     kept = _kept(state_folder, texts, size)
-    tokenizer = _tokenizer(tokenizer_file or kept, texts, size)
+    # Learned in each process, it would give the same piece another id.
+    content = from_main_process(lambda: _tokenizer(tokenizer_file, kept, texts, size).to_str())
+    tokenizer = Tokenizer.from_str(content)
     ids = encode_in_portions(tokenizer, texts, size.max_positions)
     tokens = sum(map(len, ids))
     progress.say(f"{name}: {tokenizer.get_vocab_size():,} pieces of words, {tokens:,} tokens")
     # A run of a few epochs sees nothing often enough to learn it by heart.
-    size = replace(size, vocabulary_size=tokenizer.get_vocab_size(), dropout=0.0)
+    size = replace(size, vocabulary_size=vocabulary_size_of(tokenizer), dropout=0.0)
     trained = pretrain(
         ids,
         size,
         config,
         progress,
         name,
-        mask_id=SPECIAL_TOKENS.index(MASK),
-        special_ids=range(len(SPECIAL_TOKENS)),
+        mask_id=special_id_of(tokenizer, MASK),
+        special_ids=special_ids_of(tokenizer),
         state_folder=state_folder,
         save_every_s=save_every_s,
     )
@@ -94,13 +110,18 @@ def _kept(state_folder: Path, texts: Sequence[str], size: EncoderConfig) -> Path
     return state_folder.with_name(f"{state_folder.name}.{digest}.tokenizer.json")
 
 
-def _tokenizer(file: Path, texts: Sequence[str], size: EncoderConfig) -> Tokenizer:
-    """The tokenizer of `file`; where there is none, one is learned and kept there."""
-    if file.is_file():
-        return Tokenizer.from_file(str(file))
+def _tokenizer(
+    given: Path | None, kept: Path, texts: Sequence[str], size: EncoderConfig
+) -> Tokenizer:
+    """The tokenizer that the user names, or that was kept; else one is learned, and kept."""
+    if given is not None or kept.is_file():
+        return read_tokenizer(given or kept)
     tokenizer = train_wordpiece(texts, size.vocabulary_size)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_synced(file, tokenizer.to_str().encode())
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    # Killed while it is written, half a tokenizer would be kept.
+    draft = kept.with_name(f"{kept.name}.writing")
+    write_synced(draft, tokenizer.to_str().encode())
+    draft.replace(kept)
     return tokenizer
 
 

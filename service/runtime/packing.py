@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 Int64Array = npt.NDArray[np.int64]
+# Of one text.
+TokenIds = Sequence[int] | npt.NDArray[np.int32]
 
 PACKED_INPUTS = ("input_ids", "position_ids", "pad_index", "unpad_index")
 # Models that read pairs also ask which of the two texts a token is of.
@@ -51,7 +53,7 @@ class PackedBatch:
         return feeds
 
 
-def pack(texts: Sequence[Sequence[int]], separator_id: int | None = None) -> PackedBatch:
+def pack(texts: Sequence[TokenIds], separator_id: int | None = None) -> PackedBatch:
     """Pack the token ids of at least one text; no text may be empty.
 
     Args:

@@ -1,16 +1,21 @@
 """Half precision where a GPU has it, and nothing of it left in what is measured and published."""
 
 import io
+import random
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tokenizers
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from rich.console import Console
 
+from service.offline.checkpoints import load_checkpoint
 from service.offline.data import ScoredPair
 from service.offline.embedding_training import EmbeddingConfig, train_embedding
 from service.offline.encoder import Encoder, EncoderConfig
@@ -20,8 +25,10 @@ from service.offline.pretrain import PretrainConfig, pretrain
 from service.offline.progress import Progress
 from service.offline.training import processes
 from service.offline.training.batches import packed_tensors
+from service.offline.wordpiece import encode_in_portions
 from service.runtime.tokenizer import Tokenizer
 from tests.conftest import tiny_checkpoint
+from tests.offline.pretraining_told import told as told_by
 from tests.offline.test_finetune import FAST, MOODS
 
 SENTENCES = [[2, 5 + a, 9 + b, 3] for a in range(4) for b in range(4)] * 8
@@ -116,3 +123,36 @@ def test_gpu_that_has_no_bf16_of_its_own_learns_in_fp16(
     monkeypatch.setattr(processes, "Accelerator", lambda **options: asked.update(options))
     processes.start_accelerator()
     assert asked == {"mixed_precision": precision}
+
+
+def words_of_equally_frequent_pieces() -> list[str]:
+    """Of such words each learning of a tokenizer keeps other pieces."""
+    chance = random.Random(1)
+    words = ["".join(chance.choices("abcdefghijklmnop", k=6)) for _ in range(300)]
+    return [f"{word} {words[index - 1]}" for index, word in enumerate(words)]
+
+
+def test_two_processes_pretrain_with_the_tokenizer_that_one_learned(tmp_path: Path) -> None:
+    texts = words_of_equally_frequent_pieces()
+    (tmp_path / "texts.txt").write_text("\n".join(texts), encoding="utf-8")
+    result = subprocess.run(
+        [
+            *[sys.executable, "-m", "torch.distributed.run", "--standalone"],
+            *["--nproc_per_node", "2", "--module", "tests.offline.pretraining_told", str(tmp_path)],
+            *["pretrain", "new", "--data", str(tmp_path / "texts.txt")],
+            *["--output", str(tmp_path / "out"), "--vocabulary-size", "150"],
+            *["--hidden-size", "16", "--layers", "1", "--heads", "2", "--max-tokens", "16"],
+            *["--epochs", "1", "--batch-tokens", "512"],
+        ],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stderr
+    checkpoint = load_checkpoint(str(tmp_path / "out" / "new"))
+    tokenizer = tokenizers.Tokenizer.from_file(str(checkpoint.tokenizer_file))
+    ids = [list(portion) for portion in encode_in_portions(tokenizer, texts, 16)]
+    assert told_by(tmp_path, 0) == told_by(tmp_path, 1) == ids
+    assert checkpoint.encoder.config.vocabulary_size == tokenizer.get_vocab_size()
+    assert all(bool(weights.isfinite().all()) for weights in checkpoint.encoder.parameters())
+    assert list((tmp_path / "out" / ".training").iterdir()) == []

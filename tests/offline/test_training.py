@@ -1,8 +1,11 @@
 """What training loops share: batches, rates, corrections, and states to go on from."""
 
+import hashlib
 import itertools
+import tracemalloc
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -184,6 +187,37 @@ def test_state_of_other_settings_or_data_is_not_gone_on_with(tmp_path: Path) -> 
     other = TrainingFolder(tmp_path / "run", fingerprint_of("a", 2))
     done, _ = other.load(model, torch.optim.AdamW(model.parameters()))
     assert done == Progressed()
+
+
+FACTS = st.recursive(
+    st.one_of(st.text(max_size=3), st.integers(), st.dictionaries(st.text(), st.floats())),
+    lambda facts: st.one_of(st.lists(facts), st.lists(facts).map(tuple)),
+)
+
+
+@given(facts=st.lists(FACTS))
+def test_fingerprint_without_arrays_is_that_of_one_string(facts: list[object]) -> None:
+    """So the states of earlier versions are gone on with."""
+    whole = hashlib.sha256(repr(tuple(facts)).encode()).hexdigest()
+    assert fingerprint_of(*facts) == whole
+
+
+def test_fingerprint_of_arrays_counts_each_number_and_how_they_are_parted() -> None:
+    ids = np.arange(5000, dtype=np.int32)
+    changed = np.where(ids == 2500, 0, ids).astype(np.int32)
+    forms = [[ids], [changed], [ids[:9], ids[9:]], [ids.astype(np.int64)]]
+    assert len({fingerprint_of(form) for form in forms}) == len(forms)
+    assert fingerprint_of([ids]) == fingerprint_of([ids.copy()])
+
+
+def test_fingerprint_of_many_texts_takes_the_memory_of_one() -> None:
+    texts = ["x" * 1000 + str(index) for index in range(2000)]
+    ids = [np.arange(1000, dtype=np.int32) for _ in range(2000)]
+    tracemalloc.start()
+    fingerprint_of(texts, ids)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100_000
 
 
 def test_state_survives_a_kill_between_the_renames_of_a_save(tmp_path: Path) -> None:

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from service.runtime.packing import pack
+from service.runtime.packing import TokenIds, pack
 
 BATCHES_PER_WINDOW = 16
 
 
 def packed_tensors(
-    texts: Sequence[Sequence[int]],
+    texts: Sequence[TokenIds],
     separator_id: int | None = None,
     device: torch.device | None = None,
 ) -> tuple[Tensor, ...]:

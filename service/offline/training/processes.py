@@ -1,7 +1,10 @@
 """One process or many, CPU or GPU: the same loop, by `accelerate launch` or `torchrun`."""
 
+from collections.abc import Callable
+
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast
 from torch import nn
 
 from service.offline.progress import Progress
@@ -37,6 +40,19 @@ def end_half_precision(accelerator: Accelerator, wrapped: nn.Module) -> None:
 def is_main_process() -> bool:
     """True in the one process that speaks and publishes."""
     return bool(start_accelerator().is_main_process)
+
+
+def from_main_process(make: Callable[[], str]) -> str:
+    """What `make` gives in the main process, for all; the others wait and do not call it.
+
+    Sent and not read from a file, which another node may not have.
+    """
+    accelerator = start_accelerator()
+    content = make().encode() if accelerator.is_main_process else b""
+    device = accelerator.device
+    length = int(broadcast(torch.tensor([len(content)], device=device)).item())
+    sent = torch.frombuffer(bytearray(content.ljust(length, b"\0")), dtype=torch.uint8)
+    return bytes(broadcast(sent.to(device)).cpu().numpy()).decode()
 
 
 def end_processes() -> None:

@@ -7,11 +7,12 @@ random choice follow from seed and step, and so need no keeping.
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -110,13 +111,32 @@ def clear_state(folder: Path) -> None:
 
 
 def fingerprint_of(*facts: object) -> str:
-    """sha256 of what a run depends on; each fact by its `repr`."""
-    return hashlib.sha256(repr(facts).encode()).hexdigest()
+    """sha256 of what a run depends on: of the `repr` of the facts, and all numbers of arrays."""
+    digest = hashlib.sha256()
+    for piece in _pieces(facts):
+        digest.update(piece)
+    return digest.hexdigest()
 
 
 def snapshot(model: nn.Module) -> dict[str, Tensor]:
     """A copy of the weights as they are now."""
     return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+
+
+def _pieces(fact: object) -> Iterator[bytes]:
+    """One at a time: all texts of a corpus as one string are as large as the corpus again."""
+    if isinstance(fact, np.ndarray):
+        # Its repr leaves out the middle.
+        yield f"{fact.dtype}{fact.shape}".encode()
+        yield fact.tobytes()
+    elif type(fact) is list or type(fact) is tuple:
+        yield b"[" if type(fact) is list else b"("
+        for index, part in enumerate(fact):
+            yield b", " if index else b""
+            yield from _pieces(part)
+        yield b"]" if type(fact) is list else b",)" if len(fact) == 1 else b")"
+    else:
+        yield repr(fact).encode()
 
 
 def _forms_of(folder: Path) -> list[Path]:

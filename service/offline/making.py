@@ -33,7 +33,7 @@ from service.offline.training.processes import end_processes, is_main_process
 from service.offline.training.state import clear_state
 from service.offline.variants import Judge
 from service.store.manifest import Calibration, ManifestFields
-from service.store.repository import ModelRepository, PublishedModel
+from service.store.repository import ModelRepository, PublishedModel, check_name
 
 STATE_FOLDER = ".training"
 
@@ -72,9 +72,11 @@ def make_classifier(
     Returns None in all but the first of several processes.
 
     Raises:
+        InvalidField: `name` cannot be a model's name.
         DatasetInvalid: there is nothing to learn from the examples.
         ParityFailed: the ONNX file computes something else; the store is as it was.
     """
+    check_name(name)
     config, holding = config or FinetuneConfig(), holding or Holding()
     examples = load_sentiment_corpus() if examples is None else examples
     main = is_main_process()
@@ -156,6 +158,7 @@ def make_trained_embedding(
 
     Returns None in all but the first of several processes.
     """
+    check_name(name)
     config = config or EmbeddingConfig()
     main = is_main_process()
     checkpoint = load_checkpoint(base)

@@ -6,16 +6,17 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from service.errors import DatasetInvalid
+from service.errors import DatasetInvalid, WorkshopError
 from service.offline.encoder import EncoderConfig
 from service.offline.pretrain import PretrainConfig, pretrain
 from service.offline.progress import Progress
 from service.offline.reading import read_texts
 from service.offline.saving import save_checkpoint
 from service.offline.training.processes import end_processes, is_main_process
-from service.offline.training.state import clear_state, fingerprint_of
+from service.offline.training.state import clear_state, fingerprint_of, has_state
 from service.offline.wordpiece import MASK, SPECIAL_TOKENS, encode_in_portions, train_wordpiece
 from service.store.files import write_synced
+from service.store.repository import check_name
 
 STATE_FOLDER = ".training"
 MIN_TEXTS = 100
@@ -46,13 +47,17 @@ def make_encoder(
             chosen between by chance.
 
     Raises:
+        InvalidField: `name` cannot be a folder's name beside others.
+        WorkshopError: the folder is there already, and no killed run is gone on with.
         DatasetInvalid: a file cannot be read, or there are fewer than `MIN_TEXTS` texts.
     """
+    check_name(name)
+    state_folder = output / STATE_FOLDER / name
+    refuse_finished(output / name, state_folder)
     main = is_main_process()
     progress = progress if main else Progress.silent()
     texts = _texts(sources, columns, exclude)
     progress.say(f"{name}: {len(texts):,} different texts")
-    state_folder = output / STATE_FOLDER / name
     kept = _kept(state_folder, texts, size)
     tokenizer = _tokenizer(tokenizer_file or kept, texts, size)
     ids = encode_in_portions(tokenizer, texts, size.max_positions)
@@ -86,6 +91,12 @@ def make_encoder(
         measured = ", ".join(f"{key} {value:.3f}" for key, value in trained.metrics.items())
         progress.say(f"{name}: {measured}; saved to {output / name}")
     return output / name
+
+
+def refuse_finished(folder: Path, state_folder: Path) -> None:
+    """Hours of training are not written over; a run that was killed while it saved goes on."""
+    if folder.exists() and not has_state(state_folder):
+        raise WorkshopError(f"{folder} is there already: choose another name, or remove it first")
 
 
 def _kept(state_folder: Path, texts: Sequence[str], size: EncoderConfig) -> Path:

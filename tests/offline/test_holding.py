@@ -20,7 +20,8 @@ def held_out(
     problem_type: ProblemType = "single_label",
     said: list[str] | None = None,
 ) -> Parts:
-    return hold_out(examples, holding, problem_type, 13, [].append if said is None else said.append)
+    told: list[str] = [] if said is None else said
+    return hold_out(examples, holding, problem_type, 13, told.append)
 
 
 def test_test_data_that_are_all_of_the_data_are_refused() -> None:

@@ -12,13 +12,17 @@ from rich.table import Table
 
 from service.cli.common import Store, app, examples, repository_of, workshop
 from service.errors import WrongTask
+from service.runtime.outputs import ProblemType
 from service.store.repository import PublishedModel, name_and_version
 from service.store.verification import verify
 
 if TYPE_CHECKING:
+    from service.offline.data import Example
     from service.offline.evaluation.compare import Comparison
     from service.offline.evaluation.evaluate import Evaluation
     from service.offline.predict import Predictor
+    from service.offline.progress import Progress
+    from service.offline.reading import Columns
 
 Data = Annotated[
     str,
@@ -59,12 +63,12 @@ def evaluate(
     model_store: Store = None,
 ) -> None:
     """Measure a published model on labelled data, through the runtime that serves."""
-    workshop()
+    progress = workshop()
     from service.offline.evaluation.evaluate import evaluate as evaluate_classifier
     from service.offline.evaluation.evaluate import evaluate_embedding
     from service.offline.evaluation.fairness import read_fairness_pairs
     from service.offline.evaluation.report import write_report
-    from service.offline.reading import Columns, read_examples, read_scored_pairs
+    from service.offline.reading import Columns, read_scored_pairs
 
     model = _model(f"{name}@{version}" if version else name, model_store)
     manifest = model.manifest
@@ -77,7 +81,7 @@ def evaluate(
         found = evaluate_embedding(predictors, manifest, read_scored_pairs(data))
     else:
         columns = Columns(text_column, label_column, pair_column)
-        examples = read_examples(data, columns, manifest.problem_type)
+        examples = _examples(data, columns, manifest.problem_type, progress)
         pairs = read_fairness_pairs(fairness) if fairness else []
         found = evaluate_classifier(predictors, manifest, examples, fairness=pairs)
     if report:
@@ -104,9 +108,9 @@ def compare(
     model_store: Store = None,
 ) -> None:
     """Say whether the difference of two published models is more than chance."""
-    workshop()
+    progress = workshop()
     from service.offline.evaluation.compare import compare_classifiers, compare_embeddings
-    from service.offline.reading import Columns, read_examples, read_scored_pairs
+    from service.offline.reading import Columns, read_scored_pairs
 
     models = [_model(name, model_store) for name in (first, second)]
     a, b = (_predictor(model, model.manifest.default_variant) for model in models)
@@ -117,9 +121,8 @@ def compare(
         found = compare_embeddings(a, b, read_scored_pairs(data))
     else:
         columns = Columns(text_column, label_column, pair_column)
-        found = compare_classifiers(
-            a, b, read_examples(data, columns, models[0].manifest.problem_type)
-        )
+        problem_type = models[0].manifest.problem_type
+        found = compare_classifiers(a, b, _examples(data, columns, problem_type, progress))
     _show_comparison(first, second, found)
 
 
@@ -135,6 +138,19 @@ def _predictor(model: PublishedModel, variant: str) -> "Predictor":
     if variant not in model.manifest.variants:
         raise typer.BadParameter(f"variants are {', '.join(model.manifest.variants)}")
     return Predictor(model.path, model.manifest, variant)
+
+
+def _examples(
+    data: str, columns: "Columns", problem_type: ProblemType, progress: "Progress"
+) -> "list[Example]":
+    """The rows that can be measured; how many cannot be is told, and why."""
+    from service.offline.cleaning import usable
+    from service.offline.reading import read_examples
+
+    found = usable(read_examples(data, columns, problem_type))
+    for line in found.describe():
+        progress.say(f"{data}: {line}")
+    return found.examples
 
 
 def _show(found: "Evaluation") -> None:

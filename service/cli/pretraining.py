@@ -8,6 +8,7 @@ import typer
 
 from service.cli.common import app, examples, given, workshop
 from service.cli.training import LearningRate, SaveEvery, Seed
+from service.errors import InvalidField
 
 
 @app.command(
@@ -40,18 +41,24 @@ def pretrain(
     objective: Annotated[str, typer.Option(help="mlm or autoencoder.")] = "mlm",
     pooling: Annotated[str, typer.Option(help="mean or cls.")] = "mean",
     vocabulary_size: Annotated[int, typer.Option(min=100, help="Pieces of words.")] = 8000,
-    hidden_size: Annotated[int, typer.Option(help="Size of the vectors.")] = 256,
+    hidden_size: Annotated[int, typer.Option(min=1, help="Size of the vectors.")] = 256,
     layers: Annotated[int, typer.Option(min=1, help="Blocks.")] = 4,
     heads: Annotated[int, typer.Option(min=1, help="Of attention.")] = 4,
-    feed_forward_size: Annotated[int, typer.Option(help="(default: four times hidden-size)")] = 0,
+    feed_forward_size: Annotated[
+        int, typer.Option(min=0, help="(default: four times hidden-size)")
+    ] = 0,
     max_tokens: Annotated[int, typer.Option(min=8, help="Longest text that it reads.")] = 128,
     epochs: Annotated[
         int | None, typer.Option(min=0, help="Passes over the texts; 0 keeps random weights.")
     ] = None,
     batch_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens a step.")] = None,
     learning_rate: LearningRate = None,
-    masked: Annotated[float | None, typer.Option(help="Share of tokens that are hidden.")] = None,
-    decoder_masked: Annotated[float | None, typer.Option(help="The same of the decoder.")] = None,
+    masked: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Share of tokens that are hidden.")
+    ] = None,
+    decoder_masked: Annotated[
+        float | None, typer.Option(min=0, max=1, help="The same of the decoder.")
+    ] = None,
     seed: Seed = None,
     save_every_s: SaveEvery = 60.0,
 ) -> None:
@@ -59,6 +66,12 @@ def pretrain(
 
     The result is a folder in BERT's form, for `--base` of finetune and `--from` of export.
     """
+    if hidden_size % heads:
+        raise InvalidField(
+            f"hidden-size {hidden_size} is no multiple of heads {heads}: each head reads an equal "
+            "share of the vector",
+            param="heads",
+        )
     progress = workshop()
     from service.offline.encoder import EncoderConfig
     from service.offline.pretrain import PretrainConfig, read_choices

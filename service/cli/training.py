@@ -8,13 +8,16 @@ import typer
 
 from service.cli.common import Base, Store, app, examples, given, repository_of, workshop
 from service.cli.exporting import export
+from service.errors import InvalidField
 
 Epochs = Annotated[int | None, typer.Option(min=1, help="Passes over the data.")]
 BatchSize = Annotated[int | None, typer.Option(min=1, help="Texts or pairs a step.")]
-LearningRate = Annotated[float | None, typer.Option(help="Peak learning rate.")]
+LearningRate = Annotated[float | None, typer.Option(min=0, help="Peak learning rate.")]
 LayerDecay = Annotated[
     float | None,
-    typer.Option(help="Rate of a block as a share of that of the one above it, such as 0.9."),
+    typer.Option(
+        min=0, help="Rate of a block as a share of that of the one above it, such as 0.9."
+    ),
 ]
 Seed = Annotated[int | None, typer.Option(help="Seed of split, order and dropout.")]
 SaveEvery = Annotated[
@@ -75,23 +78,32 @@ def finetune(
     batch_size: BatchSize = None,
     learning_rate: LearningRate = None,
     layer_decay: LayerDecay = None,
-    dropout: Annotated[float | None, typer.Option(help="Before the head.")] = None,
-    label_smoothing: Annotated[float | None, typer.Option(help="Such as 0.1.")] = None,
+    dropout: Annotated[float | None, typer.Option(min=0, max=1, help="Before the head.")] = None,
+    label_smoothing: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Such as 0.1.")
+    ] = None,
     class_weights: Annotated[
         bool | None, typer.Option(help="Let rare labels count as much as frequent ones.")
     ] = None,
     freeze_embeddings: Annotated[
         bool | None, typer.Option(help="Keep the base's token vectors. (default: yes)")
     ] = None,
-    frozen_blocks: Annotated[int | None, typer.Option(help="Keep the lowest blocks.")] = None,
+    frozen_blocks: Annotated[
+        int | None, typer.Option(min=0, help="Keep the lowest blocks.")
+    ] = None,
     lora_rank: Annotated[
-        int | None, typer.Option(help="Above 0: learn a correction of this rank, LoRA.")
+        int | None, typer.Option(min=0, help="Above 0: learn a correction of this rank, LoRA.")
     ] = None,
     patience: Annotated[
-        int | None, typer.Option(help="Looks at the dev split without gain before the end.")
+        int | None,
+        typer.Option(min=0, help="Looks at the dev split without gain; one more ends it."),
     ] = None,
-    evaluations_per_epoch: Annotated[int | None, typer.Option(help="Looks an epoch.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(help="Cut longer texts in training.")] = None,
+    evaluations_per_epoch: Annotated[
+        int | None, typer.Option(min=1, help="Looks an epoch.")
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=4, help="Cut longer texts in training.")
+    ] = None,
     dev_fraction: Annotated[
         float, typer.Option(min=0.01, max=0.5, help="Share that decides when to stop.")
     ] = 0.1,
@@ -197,9 +209,7 @@ def train_embedding(
     config = replace(
         EmbeddingConfig(
             objective=read_objective(objective),
-            matryoshka_dimensions=tuple(
-                int(size) for size in matryoshka.split(",") if size.strip()
-            ),
+            matryoshka_dimensions=_sizes(matryoshka),
         ),
         **given(
             epochs=epochs,
@@ -220,3 +230,14 @@ def train_embedding(
         config=config,
         save_every_s=save_every_s,
     )
+
+
+def _sizes(written: str) -> tuple[int, ...]:
+    """Whether vectors have such sizes is known once there is an encoder."""
+    try:
+        return tuple(int(size) for size in written.split(",") if size.strip())
+    except ValueError as error:
+        raise InvalidField(
+            "matryoshka is whole numbers with commas between them, such as 64,128,256",
+            param="matryoshka",
+        ) from error

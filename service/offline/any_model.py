@@ -16,7 +16,7 @@ from service.offline.padded_export import publish_padded
 from service.offline.padded_models import load_padded
 from service.offline.progress import Progress
 from service.offline.variants import Judge
-from service.store.repository import ModelRepository, PublishedModel
+from service.store.repository import ModelRepository, PublishedModel, check_name
 
 
 def export_model(
@@ -43,9 +43,11 @@ def export_model(
 
     Raises:
         CheckpointInvalid: it is no encoder that can be exported; the message says why.
-        InvalidField: `scored_pairs` for a model that cannot be judged by them.
+        InvalidField: no model can have this name; or `scored_pairs` for one that cannot be judged
+            by them.
         ParityFailed: the ONNX file computes something else; the store is as it was.
     """
+    check_name(name)
     if is_packed(read_json(find_folder(base) / CONFIG_FILE)):
         checkpoint = load_checkpoint(base, pairs=pairs, max_tokens=max_tokens)
         if checkpoint.head is None:

@@ -64,10 +64,8 @@ def clean(examples: Sequence[Example], problem_type: ProblemType) -> Cleaned:
     by_text: dict[str, list[Example]] = defaultdict(list)
     for example in examples:
         mended = _mend(example, changed)
-        if not mended.text or mended.pair == "":
-            dropped["empty"] += 1
-        elif mended.label == "":
-            dropped["without a label"] += 1
+        if reason := _unusable(mended):
+            dropped[reason] += 1
         else:
             by_text[key_of(mended)].append(mended)
     kept = []
@@ -82,6 +80,26 @@ def clean(examples: Sequence[Example], problem_type: ProblemType) -> Cleaned:
             continue
         dropped["duplicates"] += len(same) - 1
     return Cleaned(kept, len(examples), dict((+dropped).most_common()), dict(changed))
+
+
+def usable(examples: Sequence[Example]) -> Cleaned:
+    """Only drop what is empty or has no label: what is measured is measured as it stands.
+
+    Raises:
+        DatasetInvalid: nothing is left.
+    """
+    dropped: Counter[str] = Counter()
+    kept = []
+    for example in examples:
+        if reason := _unusable(_mend(example, Counter())):
+            dropped[reason] += 1
+        else:
+            kept.append(example)
+    if not kept:
+        raise DatasetInvalid(
+            f"none of {len(examples)} rows can be measured: each has to have a text and a label"
+        )
+    return Cleaned(kept, len(examples), dict(dropped.most_common()), {})
 
 
 def key_of(example: Example) -> str:
@@ -119,6 +137,13 @@ def labels_of(examples: Sequence[Example], problem_type: ProblemType) -> tuple[s
             f"{', '.join(rare)}; add some, or drop the label"
         )
     return tuple(sorted(counts, key=_by_value))
+
+
+def _unusable(mended: Example) -> str | None:
+    """Why there is nothing to learn from it or to measure on it; None if there is."""
+    if not mended.text or mended.pair == "":
+        return "empty"
+    return "without a label" if mended.label == "" else None
 
 
 def _mend(example: Example, changed: Counter[str]) -> Example:

@@ -44,7 +44,8 @@ class FinetuneConfig:
         corpus sees few of them, and moving only those few hurts the rest.
     frozen_blocks: keep the lowest blocks, too.
     lora_rank: above 0, attention learns by LoRA and everything else but the head is frozen.
-    patience: looks at the dev split without gain before training ends; the best weights are kept.
+    patience: looks at the dev split without gain that training outlasts; one more ends it, and the
+        best weights are kept.
     evaluations_per_epoch: looks at the dev split.
     max_tokens: cut longer texts; None for the longest that the base reads.
     """

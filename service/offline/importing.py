@@ -24,7 +24,7 @@ from service.runtime.session import PaddedEncoder, TokenEncoder, open_session
 from service.store.files import sha256_of
 from service.store.golden import GOLDEN_FILE, write_golden
 from service.store.manifest import TOKENIZER_FILE, ManifestFields, Variant
-from service.store.repository import ModelRepository, PublishedModel
+from service.store.repository import ModelRepository, PublishedModel, check_name
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -53,10 +53,12 @@ def import_folder(
         max_tokens: cut longer texts; None: as the authors do.
 
     Raises:
+        InvalidField: `name` cannot be a model's name.
         CheckpointInvalid: a file is missing, a link or not as it should be; the graph has other
             inputs or outputs; or a text's answer depends on the texts beside it.
         ModelCorrupt: onnxruntime cannot load the file.
     """
+    check_name(name)
     ready = read_ready_made(folder, file, pairs, max_tokens)
     with repository.draft(name) as draft:
         with progress.phase(f"{name}: import", 2) as phase:

@@ -1,19 +1,18 @@
 """From data to a published model: clean, split, train, calibrate, prove, measure, publish."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from service.errors import DatasetInvalid
 from service.offline.checkpoints import DEFAULT_BASE, load_checkpoint
-from service.offline.cleaning import clean, key_of, labels_of
+from service.offline.cleaning import clean
 from service.offline.corpus import load_sentiment_corpus
 from service.offline.data import Example, ScoredPair, digest_of
 from service.offline.embedding_training import EmbeddingConfig, train_embedding
 from service.offline.evaluation.calibration import calibrate
 from service.offline.evaluation.evaluate import evaluate, evaluate_embedding
-from service.offline.evaluation.fairness import FairnessPair
 from service.offline.evaluation.report import write_report
 from service.offline.evaluation.targets import targets_of
 from service.offline.export import TrainingRecord, publish
@@ -25,6 +24,8 @@ from service.offline.gate import (
     compare_on_examples,
     compare_on_pairs,
 )
+from service.offline.holding import Holding as Holding
+from service.offline.holding import hold_out
 from service.offline.predict import Predictor
 from service.offline.progress import Progress
 from service.offline.reading import read_belonging_pairs, read_scored_pairs
@@ -33,27 +34,9 @@ from service.offline.training.processes import end_processes, is_main_process
 from service.offline.training.state import clear_state
 from service.offline.variants import Judge
 from service.store.manifest import Calibration, ManifestFields
-from service.store.repository import ModelRepository, PublishedModel
+from service.store.repository import ModelRepository, PublishedModel, check_name
 
 STATE_FOLDER = ".training"
-
-
-@dataclass(frozen=True)
-class Holding:
-    """What is held out of training, and what it is used for.
-
-    dev_fraction: decides when to stop. test_fraction: measured for the report, seen by nothing
-        in training; both calibrate.
-    wanted_precision: what the thresholds of the labels are to reach.
-    test: measured instead of a part of the data; then also judges int8.
-    fairness: pairs of texts that differ in a person only.
-    """
-
-    dev_fraction: float = 0.1
-    test_fraction: float = 0.1
-    wanted_precision: float = 0.9
-    test: Sequence[Example] | None = None
-    fairness: Sequence[FairnessPair] = field(default=())
 
 
 def make_classifier(
@@ -72,9 +55,11 @@ def make_classifier(
     Returns None in all but the first of several processes.
 
     Raises:
+        InvalidField: `name` cannot be a model's name.
         DatasetInvalid: there is nothing to learn from the examples.
         ParityFailed: the ONNX file computes something else; the store is as it was.
     """
+    check_name(name)
     config, holding = config or FinetuneConfig(), holding or Holding()
     examples = load_sentiment_corpus() if examples is None else examples
     main = is_main_process()
@@ -83,11 +68,15 @@ def make_classifier(
             "fairness is measured of models that read single texts: leave --fairness out"
         )
     cleaned = clean(examples, config.problem_type)
-    if main:
-        for line in cleaned.describe():
+
+    def say(line: str) -> None:
+        if main:
             progress.say(f"{name}: {line}")
-    labels = labels_of(cleaned.examples, config.problem_type)
-    train, dev, test = _hold_out(cleaned.examples, holding, config)
+
+    for line in cleaned.describe():
+        say(line)
+    parts = hold_out(cleaned.examples, holding, config.problem_type, config.seed, say)
+    train, dev, test, labels = parts.train, parts.dev, parts.test, parts.labels
     checkpoint = load_checkpoint(base)
     tuned = finetune(
         checkpoint,
@@ -156,6 +145,7 @@ def make_trained_embedding(
 
     Returns None in all but the first of several processes.
     """
+    check_name(name)
     config = config or EmbeddingConfig()
     main = is_main_process()
     checkpoint = load_checkpoint(base)
@@ -216,20 +206,6 @@ def _as_pairs(examples: Sequence[Example]) -> list[ScoredPair]:
 
 def _pairs_judge(pairs: Sequence[ScoredPair]) -> Judge:
     return lambda fp32, int8: compare_on_pairs(fp32, int8, pairs)
-
-
-def _hold_out(
-    examples: Sequence[Example], holding: Holding, config: FinetuneConfig
-) -> tuple[list[Example], list[Example], Sequence[Example]]:
-    if holding.test:
-        test = clean(holding.test, config.problem_type).examples
-        measured_on = {key_of(example) for example in test}
-        examples = [example for example in examples if key_of(example) not in measured_on]
-        train, dev = split(examples, config.problem_type, (holding.dev_fraction,), config.seed)
-        return train, dev, test
-    fractions = (holding.dev_fraction, holding.test_fraction)
-    train, dev, test = split(examples, config.problem_type, fractions, config.seed)
-    return train, dev, test
 
 
 def _calibrate(

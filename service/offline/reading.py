@@ -106,7 +106,7 @@ def read_texts(source: str | Path, columns: Sequence[str] = ("text",)) -> list[s
     """
     if Path(source).suffix.lower() == ".txt":
         return [text for text in read_lines(Path(source)) if text.strip()]
-    rows = read_rows(source, ())
+    rows = read_rows(source, (), columns)
     found = [column for column in columns if column in rows[0]]
     if not found:
         raise missing_columns(source, columns, rows)

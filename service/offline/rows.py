@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -28,18 +28,19 @@ SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 LONGEST_FIELD_CHARS = 16 * 1024 * 1024
 
 
-def read_rows(source: str | Path, columns: Sequence[str]) -> list[Row]:
+def read_rows(source: str | Path, columns: Sequence[str], perhaps: Sequence[str] = ()) -> list[Row]:
     """All rows, at least one; each has the same columns, None where it states nothing.
 
     Args:
         source: a .csv, .tsv (nothing quoted), .jsonl or .parquet file, or the id of a data set,
             perhaps with a configuration and a split: `org/name:config#split`.
         columns: the rows have at least these.
+        perhaps: columns that are read as well if the rows have them.
 
     Raises:
-        DatasetInvalid: the source cannot be read, has no rows, or lacks a column.
+        DatasetInvalid: the source cannot be read, has no rows, lacks a column, or has one twice.
     """
-    rows = _rows(source)
+    rows = _rows(source, {*columns, *perhaps})
     if not rows or not set(columns) <= rows[0].keys():
         raise missing_columns(source, columns, rows)
     return rows
@@ -68,11 +69,11 @@ def missing_columns(
     )
 
 
-def _rows(source: str | Path) -> list[Row]:
+def _rows(source: str | Path, wanted: Set[str]) -> list[Row]:
     path = Path(source)
     suffix = path.suffix.lower()
     if suffix in _CSV_DIALECTS:
-        return _csv_rows(path, _CSV_DIALECTS[suffix])
+        return _csv_rows(path, _CSV_DIALECTS[suffix], wanted)
     if suffix == ".jsonl":
         return _with_all_columns(list(_json_rows(path)))
     if suffix == ".parquet":
@@ -82,11 +83,13 @@ def _rows(source: str | Path) -> list[Row]:
     return _hub_rows(str(source))
 
 
-def _csv_rows(path: Path, dialect: type[csv.Dialect]) -> list[Row]:
+def _csv_rows(path: Path, dialect: type[csv.Dialect], wanted: Set[str]) -> list[Row]:
     csv.field_size_limit(LONGEST_FIELD_CHARS)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            rows: list[dict[Any, Any]] = list(csv.DictReader(file, dialect=dialect))
+            reader = csv.DictReader(file, dialect=dialect)
+            _refuse_repeated(path, reader.fieldnames or (), wanted)
+            rows: list[dict[Any, Any]] = list(reader)
     except csv.Error as error:
         raise DatasetInvalid(
             f"{path} cannot be read: {error}; a quoted field of .csv ends in a quote, and doubles "
@@ -96,6 +99,14 @@ def _csv_rows(path: Path, dialect: type[csv.Dialect]) -> list[Row]:
         raise _unreadable(path, error) from error
     _refuse_surplus(path, rows)
     return list(rows)
+
+
+def _refuse_repeated(path: Path, names: Sequence[str], wanted: Set[str]) -> None:
+    """Of two columns of one name, the reader would keep the last without a word."""
+    if repeated := sorted(name for name in wanted if names.count(name) > 1):
+        raise DatasetInvalid(
+            f"{path} has more than one column {repeated[0]!r}: rename all but the one to read"
+        )
 
 
 def _refuse_surplus(path: Path, rows: Sequence[dict[Any, Any]]) -> None:

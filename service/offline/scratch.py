@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from service.errors import DatasetInvalid
+from service.errors import DatasetInvalid, WorkshopError
 from service.offline.encoder import EncoderConfig
 from service.offline.pretrain import PretrainConfig, pretrain
 from service.offline.progress import Progress
@@ -17,7 +17,7 @@ from service.offline.training.processes import (
     from_main_process,
     is_main_process,
 )
-from service.offline.training.state import clear_state, fingerprint_of
+from service.offline.training.state import clear_state, fingerprint_of, has_state
 from service.offline.wordpiece import (
     MASK,
     encode_in_portions,
@@ -28,6 +28,7 @@ from service.offline.wordpiece import (
     vocabulary_size_of,
 )
 from service.store.files import write_synced
+from service.store.repository import check_name
 
 STATE_FOLDER = ".training"
 MIN_TEXTS = 100
@@ -58,15 +59,19 @@ def make_encoder(
             chosen between by chance.
 
     Raises:
+        InvalidField: `name` cannot be a folder's name beside others.
+        WorkshopError: the folder is there already, and no killed run is gone on with.
         DatasetInvalid: a file cannot be read, there are fewer than `MIN_TEXTS` texts, or
             `tokenizer_file` knows no word of them.
         CheckpointInvalid: `tokenizer_file` is none, or lacks a special token.
     """
+    check_name(name)
+    state_folder = output / STATE_FOLDER / name
+    refuse_finished(output / name, state_folder)
     main = is_main_process()
     progress = progress if main else Progress.silent()
     texts = _texts(sources, columns, exclude)
     progress.say(f"{name}: {len(texts):,} different texts")
-    state_folder = output / STATE_FOLDER / name
     kept = _kept(state_folder, texts, size)
     # Learned in each process, it would give the same piece another id.
     content = from_main_process(lambda: _tokenizer(tokenizer_file, kept, texts, size).to_str())
@@ -102,6 +107,12 @@ def make_encoder(
         measured = ", ".join(f"{key} {value:.3f}" for key, value in trained.metrics.items())
         progress.say(f"{name}: {measured}; saved to {output / name}")
     return output / name
+
+
+def refuse_finished(folder: Path, state_folder: Path) -> None:
+    """Hours of training are not written over; a run that was killed while it saved goes on."""
+    if folder.exists() and not has_state(state_folder):
+        raise WorkshopError(f"{folder} is there already: choose another name, or remove it first")
 
 
 def _kept(state_folder: Path, texts: Sequence[str], size: EncoderConfig) -> Path:

@@ -36,6 +36,16 @@ def name_and_version(written: str) -> tuple[str, str | None]:
     return name, version or None
 
 
+def check_name(name: str) -> None:
+    """Raises InvalidField: `name` cannot be a model's, nor that of a folder beside others'."""
+    if not MODEL_NAME.fullmatch(name):
+        raise InvalidField(
+            "a model's name has lower-case letters, digits, '.', '_' and '-', "
+            "starts with a letter or digit, and is at most 64 characters long",
+            param="name",
+        )
+
+
 class ModelRepository:
     """The model store below `root`, which need not exist yet."""
 
@@ -82,12 +92,7 @@ class ModelRepository:
             InvalidField: `name` cannot be a model's name.
             StoreUnwritable: the disk is full, or the store is not this user's to write.
         """
-        if not MODEL_NAME.fullmatch(name):
-            raise InvalidField(
-                "a model's name has lower-case letters, digits, '.', '_' and '-', "
-                "starts with a letter or digit, and is at most 64 characters long",
-                param="name",
-            )
+        check_name(name)
         folder = self.root / name
         path = folder / f"{STAGING_PREFIX}{uuid.uuid4().hex}"
         with writing(folder), ExitStack() as held:

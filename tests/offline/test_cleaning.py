@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import DatasetInvalid
-from service.offline.cleaning import MIN_TEXTS, clean, key_of, labels_of
+from service.offline.cleaning import MIN_TEXTS, clean, key_of, labels_of, usable
 from service.offline.data import Example, Label
 from service.offline.splits import split
 from service.runtime.outputs import ProblemType
@@ -153,3 +153,12 @@ def test_a_rare_label_is_learned_before_it_is_measured() -> None:
     train, dev, test = split(examples, "single_label", (0.1, 0.1), 0)
     assert "c" in {example.label for example in train}
     assert "c" not in {example.label for example in (*dev, *test)}
+
+
+def test_what_is_measured_is_not_mended() -> None:
+    twice = [Example(" a &amp; b ", "x"), Example(" a &amp; b ", "y")]
+    found = usable([*twice, Example("\u200b", "x"), Example("c", "x", " "), Example("d", "")])
+    assert found.examples == twice
+    assert found.dropped == {"empty": 2, "without a label": 1}
+    with pytest.raises(DatasetInvalid, match="none of 1 rows can be measured"):
+        usable([Example("", "x")])

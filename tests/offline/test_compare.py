@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.stats import binomtest
+from typer.testing import CliRunner
 
+from service import cli
 from service.errors import DatasetInvalid
 from service.offline.data import Example, ScoredPair
 from service.offline.evaluation.compare import (
@@ -130,4 +132,20 @@ def test_versions_are_compared_by_one_command(tiny_store: Path, tmp_path: Path) 
     )
     options = ["--data", data, "--model-store", tiny_store]
     output = run("compare", "sentiment@1", "sentiment", *options)
+    assert "dropped" not in output
     assert "accuracy: no significant difference at 0.05" in output
+
+
+@pytest.mark.parametrize(
+    "command", [["evaluate", "sentiment"], ["compare", "sentiment@1", "sentiment"]]
+)
+def test_rows_that_cannot_be_measured_are_dropped_and_told(
+    tiny_store: Path, tmp_path: Path, command: list[str]
+) -> None:
+    data = tmp_path / "mine.csv"
+    data.write_text("text,label\nthe food,positive\na train,negative\nat nine,\n  ,neutral\n")
+    options = ["--data", str(data), "--model-store", str(tiny_store)]
+    result = CliRunner().invoke(cli.app, [*command, *options], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    told = " ".join(result.stderr.split())
+    assert "dropped 2 of 4 rows: 1 without a label, 1 empty" in told

@@ -14,14 +14,16 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from service import cli
-from service.errors import CheckpointInvalid, DatasetInvalid, InvalidField
+from service.errors import CheckpointInvalid, DatasetInvalid, InvalidField, WorkshopError
 from service.offline import scratch
 from service.offline.checkpoints import load_checkpoint
 from service.offline.encoder import EncoderConfig
 from service.offline.masked_model import NOT_HIDDEN, PretrainingModel
 from service.offline.pretrain import PretrainConfig, pretrain, read_choices
 from service.offline.progress import Progress
+from service.offline.scratch import refuse_finished
 from service.offline.training.batches import packed_tensors
+from service.offline.training.state import STATE_FILE
 from service.offline.wordpiece import (
     CLASS,
     MASK,
@@ -164,6 +166,19 @@ def test_encoder_from_nothing_is_read_by_transformers_and_by_us(tmp_path: Path) 
         assert torch.allclose(ours.encoder(*packed_tensors([ids])), expected, atol=1e-5)
     assert (ours.pooling, ours.normalize, ours.max_tokens) == ("mean", True, 16)
     assert list((tmp_path / "out" / ".training").iterdir()) == []
+    with pytest.raises(WorkshopError, match="there already: choose another name"):
+        CliRunner().invoke(cli.app, command(tmp_path, "out"), catch_exceptions=False)
+
+
+def test_run_that_was_killed_while_it_saved_goes_on(tmp_path: Path) -> None:
+    folder, state_folder = tmp_path / "mine", tmp_path / ".training" / "mine"
+    refuse_finished(folder, state_folder)
+    folder.mkdir()
+    with pytest.raises(WorkshopError):
+        refuse_finished(folder, state_folder)
+    state_folder.mkdir(parents=True)
+    (state_folder / STATE_FILE).touch()
+    refuse_finished(folder, state_folder)
 
 
 def test_too_few_texts_are_refused(tmp_path: Path) -> None:

@@ -47,6 +47,16 @@ def test_text_that_would_be_cut_is_refused_and_not_repeated(
     assert not re.search("well|never closed|said", caught.value.message)
 
 
+def test_column_that_stands_twice_is_refused_where_it_is_read(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "text,label,text,note,note\nfine,good,bad,a,b\n")
+    for read in (read_examples, read_texts):
+        with pytest.raises(DatasetInvalid, match="more than one column 'text': rename") as caught:
+            read(path)
+        assert "fine" not in caught.value.message
+    path = write(tmp_path / "b.csv", "text,label,note,note\nfine,good,a,b\n")
+    assert read_examples(path) == [Example("fine", "good")]
+
+
 def test_blank_cells_behind_the_last_column_are_no_fields(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "text,label\nfine,good,,\n")
     assert read_examples(path) == [Example("fine", "good")]

@@ -104,6 +104,11 @@ class TrainingFolder:
         return None
 
 
+def has_state(folder: Path) -> bool:
+    """Whether a run was killed here, and nothing has been made of it yet."""
+    return any((form / STATE_FILE).is_file() for form in _forms_of(folder))
+
+
 def clear_state(folder: Path) -> None:
     """What was made of the run is safe: nothing is left to go on with."""
     for form in _forms_of(folder):

@@ -15,7 +15,7 @@ from service.offline.evaluation.calibration import (
     thresholds,
 )
 from service.offline.evaluation.targets import targets_of
-from service.runtime.outputs import ProblemType, sigmoid, softmax
+from service.runtime.outputs import ProblemType, label_scores, sigmoid, softmax
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -43,6 +43,51 @@ def test_planted_temperature_is_found_and_mended(
     assert found.ece_after < 0.02
     if temperature != 1:
         assert found.ece_before > 0.05
+
+
+def all_right(
+    texts: int, labels: int, problem_type: ProblemType
+) -> tuple[FloatArray, npt.NDArray[np.generic]]:
+    """Logits that are right of every text, all by the same margin."""
+    truth = np.arange(texts) % labels
+    one_hot = np.eye(labels, dtype=np.float32)[truth]
+    logits = 4 * one_hot if problem_type == "single_label" else 4 * one_hot - 2
+    return logits, truth if problem_type == "single_label" else one_hot
+
+
+@pytest.mark.parametrize("problem_type", ["single_label", "multi_label"])
+@pytest.mark.parametrize(("texts", "labels"), [(2, 2), (6, 2), (6, 3), (24, 5), (60, 2)])
+def test_texts_that_are_all_right_prove_no_more_than_their_number(
+    problem_type: ProblemType, texts: int, labels: int
+) -> None:
+    logits, targets = all_right(texts, labels, problem_type)
+    temperature = np.float32(fit_temperature(logits, targets, problem_type))
+    scores = label_scores(logits / temperature, problem_type)
+    assert scores.max() == pytest.approx(1 - 1 / (texts + 2), abs=1e-3)
+    found = calibrate(logits, targets, [str(label) for label in range(labels)], problem_type)
+    assert found.ece_after > 1 / (texts + 2)
+
+
+@pytest.mark.parametrize("problem_type", ["single_label", "multi_label"])
+@pytest.mark.parametrize("spread", [0.1, 1.0, 4.0])
+def test_no_temperature_of_right_answers_runs_to_its_bound(
+    problem_type: ProblemType, spread: float
+) -> None:
+    logits, targets = all_right(6, 3, problem_type)
+    uneven = logits * np.random.default_rng(5).uniform(1, 1 + spread, (6, 1)).astype(np.float32)
+    assert fit_temperature(uneven, targets, problem_type) > 0.5
+
+
+@pytest.mark.parametrize("problem_type", ["single_label", "multi_label"])
+@pytest.mark.parametrize("labels", [2, 20])
+def test_temperature_of_hundreds_of_texts_is_the_likeliest(
+    problem_type: ProblemType, labels: int
+) -> None:
+    """Rows told ten times over are as likely, and smoothed a tenth as much."""
+    logits, targets = honest(500, labels, problem_type)
+    tenfold = np.tile(logits, (10, 1)), np.concatenate([targets] * 10)
+    found = fit_temperature(logits, targets, problem_type)
+    assert found == pytest.approx(fit_temperature(*tenfold, problem_type), rel=0.02)
 
 
 def test_temperature_is_not_judged_by_the_texts_that_it_was_fitted_on() -> None:

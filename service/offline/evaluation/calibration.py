@@ -53,7 +53,12 @@ def calibrate(
 
 
 def fit_temperature(logits: FloatArray, targets: Targets, problem_type: ProblemType) -> float:
-    """What to divide logits by for the likeliest scores (Guo et al., 2017, arXiv:1706.04599)."""
+    """What to divide logits by for the likeliest scores (Guo et al., 2017, arXiv:1706.04599).
+
+    As many rows as there are, and one that contradicts them: of n right answers the likeliest share
+    right is not 1 but (n + 1) / (n + 2) (Platt, 1999, "Probabilistic outputs for support vector
+    machines"). Without it no temperature is too cold where every answer is right.
+    """
     wide = logits.astype(np.float64)
 
     def loss(log_temperature: float) -> float:
@@ -171,9 +176,13 @@ def _crosswise_error(logits: FloatArray, targets: Targets, problem_type: Problem
 def _negative_log_likelihood(
     logits: npt.NDArray[np.float64], targets: Targets, problem_type: ProblemType
 ) -> float:
+    """Of smoothed targets; what the true label loses, the other labels share."""
+    lost = 1 / (len(logits) + 2)
     if problem_type == "single_label":
         rows = log_softmax(logits, axis=1)
-        chosen = np.take_along_axis(rows, np.asarray(targets)[:, None].astype(int), axis=1)
-        return float(-chosen.mean())
+        chosen = np.take_along_axis(rows, np.asarray(targets)[:, None].astype(int), axis=1)[:, 0]
+        others = (rows.sum(axis=1) - chosen) / max(rows.shape[1] - 1, 1)
+        return float(-((1 - lost) * chosen + lost * others).mean())
+    smooth = lost + (1 - 2 * lost) * np.asarray(targets, dtype=float)
     # log(1 + exp(x)) - x * target
-    return float((np.logaddexp(0, logits) - logits * np.asarray(targets, dtype=float)).mean())
+    return float((np.logaddexp(0, logits) - logits * smooth).mean())

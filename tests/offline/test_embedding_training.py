@@ -1,5 +1,6 @@
 """Vectors trained on pairs: each objective moves what it says, also for vectors cut short."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -194,6 +195,19 @@ def test_trained_vectors_are_published_with_the_sizes_they_may_be_cut_to(tmp_pat
     assert model.manifest.matryoshka_dimensions == (4, 8)
     rows = Predictor(model.path, model.manifest, "fp32").rows(["the food is good"])
     assert np.linalg.norm(truncate_dimensions(rows, 4)) == pytest.approx(1, abs=1e-5)
+
+
+def test_report_of_texts_that_belong_together_says_who_finds_whom(tmp_path: Path) -> None:
+    arguments = command(tmp_path, "store", "--objective", "contrastive")
+    result = CliRunner().invoke(cli.app, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    model = ModelRepository(tmp_path / "store").resolve("pairs")
+    assert "dev_recall_at_1" in model.manifest.metrics
+    report = json.loads((model.path / "report" / "metrics.json").read_text())
+    found = report["measured"]["measures"]
+    for name in ("recall_at_1", "mean_reciprocal_rank", "recall_at_1_at_4"):
+        assert 0 <= found[name] <= 1
+    assert "spearman" not in found
 
 
 def test_killed_training_goes_on_to_the_same_vectors(tmp_path: Path) -> None:

@@ -87,6 +87,11 @@ def belonging_pairs(
     return found
 
 
+def headline(vectors: FloatArray, right: Columns) -> dict[str, float]:
+    """The one number that a file of the model is known by, of [2 n, d] and `never_wrong`."""
+    return {"recall_at_1": recall_at_1(ranks(vectors[0::2], vectors[1::2], right))}
+
+
 def _unit(vectors: FloatArray) -> FloatArray:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     result: FloatArray = vectors / np.maximum(lengths, np.finfo(np.float32).tiny)

@@ -20,6 +20,7 @@ from torch.nn import functional
 from service.errors import DatasetInvalid
 from service.offline.checkpoints import Checkpoint
 from service.offline.data import ScoredPair
+from service.offline.evaluation.retrieval import never_wrong, ranks, recall_at_1
 from service.offline.heads import EmbeddingModel
 from service.offline.progress import Progress
 from service.offline.training import processes
@@ -31,7 +32,7 @@ from service.offline.training.optimization import (
     trainable,
     warmup_then_decay,
 )
-from service.offline.training.pair_losses import LOSSES, Objective
+from service.offline.training.pair_losses import LOSSES, Objective, right_answers
 from service.offline.training.state import TrainingFolder, fingerprint_of, snapshot
 from service.runtime.tokenizer import Tokenizer
 
@@ -85,6 +86,16 @@ class _Pairs:
     def lengths(self) -> list[int]:
         return [max(map(len, pair)) for pair in zip(self.firsts, self.seconds, strict=True)]
 
+    @property
+    def measure(self) -> str:
+        """Where all scores are one, the texts belong together and are looked for."""
+        return "recall_at_1" if self.scores.max() == self.scores.min() else "spearman"
+
+    def right(self, rows: Sequence[int]) -> Tensor:
+        """Among the pairs `rows`, [n, n]; texts are equal if their token ids are."""
+        sides = (self.firsts, self.seconds)
+        return right_answers(*([tuple(side[row]) for row in rows] for side in sides))
+
 
 def train_embedding(
     checkpoint: Checkpoint,
@@ -135,7 +146,14 @@ def train_embedding(
         looks.add(len(plan))
     folder = TrainingFolder(
         state_folder,
-        fingerprint_of(asdict(config), train, dev, checkpoint.sha256, accelerator.num_processes),
+        # A state whose looks were measured otherwise cannot be gone on with.
+        fingerprint_of(
+            asdict(config) | {"measure": looked_at.measure},
+            train,
+            dev,
+            checkpoint.sha256,
+            accelerator.num_processes,
+        ),
     )
     done, best = folder.load(model, optimizer)
     wrapped, optimizer = accelerator.prepare(model, optimizer)
@@ -150,7 +168,8 @@ def train_embedding(
             rows = share_of(plan[step], accelerator.process_index, accelerator.num_processes)
             texts = [learned.firsts[row] for row in rows] + [learned.seconds[row] for row in rows]
             vectors = wrapped(*packed_tensors(texts, None, accelerator.device)).float()
-            loss = pair_loss(vectors, learned.scores[rows].to(vectors.device), config)
+            right = learned.right(rows) if config.objective == "contrastive" else None
+            loss = pair_loss(vectors, learned.scores[rows], config, right)
             accelerator.backward(loss)
             accelerator.clip_grad_norm_(trainable(model), config.max_gradient_norm)
             set_rate(optimizer, warmup_then_decay(step, len(plan), config.warmup_fraction))
@@ -158,11 +177,11 @@ def train_embedding(
             optimizer.zero_grad()
             pairs += len(plan[step])
             if step + 1 in looks:
-                found = _spearman(model, looked_at)
-                history.append({"step": step + 1, "loss": loss.item(), "spearman": found})
+                found = _measure(model, looked_at)
+                history.append({"step": step + 1, "loss": loss.item(), looked_at.measure: found})
                 if done.best_score is None or found > done.best_score:
                     best, done.best_score, done.best_step = snapshot(model), found, step + 1
-            shown = "" if done.best_score is None else f", dev {history[-1]['spearman']:.4f}"
+            shown = "" if done.best_score is None else f", dev {history[-1][looked_at.measure]:.4f}"
             rate = pairs / (time.monotonic() - started_s)
             phase.advance(f"loss {loss.item():.3f}{shown}, {rate:,.0f} pairs/s")
             due = time.monotonic() - saved_s >= save_every_s or step + 1 == len(plan)
@@ -175,7 +194,7 @@ def train_embedding(
     assert done.best_score is not None
     base_share, score = _move_towards(model, best, before, looked_at)
     metrics = {
-        "dev_spearman": score,
+        f"dev_{looked_at.measure}": score,
         "base_share": base_share,
         "dev_pairs": len(dev),
         "train_pairs": len(train),
@@ -184,17 +203,22 @@ def train_embedding(
     return TrainedEmbedding(model.cpu().eval(), metrics, tuple(history))
 
 
-def pair_loss(vectors: Tensor, scores: Tensor, config: EmbeddingConfig) -> Tensor:
+def pair_loss(
+    vectors: Tensor, scores: Tensor, config: EmbeddingConfig, right: Tensor | None = None
+) -> Tensor:
     """The mean loss over the full vector and each Matryoshka dimension.
 
     Args:
         vectors: [2 n, d]: first texts, then second ones. scores: [n], from 0 to 1.
+        right: [n, n], which second texts are no wrong answers to which first ones.
     """
+    scores = scores.to(vectors.device)
+    right = None if right is None else right.to(vectors.device)
     sizes = {vectors.shape[1], *config.matryoshka_dimensions}
     losses = []
     for size in sorted(sizes):
         firsts, seconds = functional.normalize(vectors[:, :size], dim=1).chunk(2)
-        losses.append(LOSSES[config.objective](firsts, seconds, scores, config.scale))
+        losses.append(LOSSES[config.objective](firsts, seconds, scores, config.scale, right))
     return torch.stack(losses).mean()
 
 
@@ -208,7 +232,7 @@ def _move_towards(
     found = {}
     for share in (0.0, *BASE_SHARES):
         model.load_state_dict(_between(trained, before, share))
-        found[share] = _spearman(model, dev)
+        found[share] = _measure(model, dev)
     best = max(found, key=lambda share: found[share])
     model.load_state_dict(_between(trained, before, best))
     return best, found[best]
@@ -254,14 +278,14 @@ class _Reader:
 
 
 @torch.inference_mode()
-def _spearman(model: EmbeddingModel, pairs: _Pairs) -> float:
-    """Spearman of cosine and score; where all scores are one, the share of firsts whose nearest
-    second is their own."""
+def _measure(model: EmbeddingModel, pairs: _Pairs) -> float:
+    """Spearman of cosine and score; where all scores are one, the share of firsts whose own second
+    is nearer than all that are wrong."""
     model.eval()
     firsts, seconds = (_vectors(model, texts) for texts in (pairs.firsts, pairs.seconds))
-    if float(pairs.scores.max()) == float(pairs.scores.min()):
-        nearest = (firsts @ seconds.T).argmax(dim=1)
-        return float((nearest == torch.arange(len(firsts))).float().mean())
+    if pairs.measure == "recall_at_1":
+        right = never_wrong(*(list(map(tuple, side)) for side in (pairs.firsts, pairs.seconds)))
+        return recall_at_1(ranks(firsts.numpy(), seconds.numpy(), right))
     return float(spearmanr((firsts * seconds).sum(dim=1).numpy(), pairs.scores.numpy()).statistic)
 
 

@@ -1,5 +1,6 @@
 """Vectors trained on pairs: each objective moves what it says, also for vectors cut short."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from service.offline.embedding_training import (
 )
 from service.offline.predict import Predictor
 from service.offline.progress import Progress
-from service.offline.training.pair_losses import read_objective
+from service.offline.training.pair_losses import read_objective, right_answers
 from service.runtime.outputs import truncate_dimensions
 from service.store.repository import ModelRepository
 from tests.conftest import tiny_checkpoint
@@ -63,8 +64,10 @@ def test_texts_that_belong_together_find_each_other(
     untrained = replace(config, epochs=1, learning_rate=0.0)
     before = train_embedding(checkpoint, BELONGING, BELONGING[::3], untrained, quiet, "toy")
     trained = train_embedding(checkpoint, BELONGING, BELONGING[::3], config, quiet, "toy")
-    assert trained.metrics["dev_spearman"] > before.metrics["dev_spearman"]
-    assert trained.metrics["dev_spearman"] > 0.8
+    assert trained.metrics["dev_recall_at_1"] > before.metrics["dev_recall_at_1"]
+    assert trained.metrics["dev_recall_at_1"] > 0.8
+    assert trained.history[-1].keys() == {"step", "loss", "recall_at_1"}
+    assert "dev_spearman" not in trained.metrics
 
 
 def test_kept_weights_are_those_on_the_way_that_the_dev_pairs_like_best(
@@ -85,6 +88,52 @@ def test_contrastive_loss_is_least_where_each_is_nearest_its_own() -> None:
     others = pair_loss(torch.cat([eye, eye.roll(1, 0)]), torch.ones(4), config)
     assert float(own) < 1e-6
     assert float(others) > 10
+
+
+@pytest.mark.parametrize(
+    ("pairs", "groups"),
+    [
+        ("ax bx cy", ("abx", "cy")),
+        ("ax ay bz", ("axy", "bz")),
+        ("ax ax by", ("ax", "by")),
+        ("ax ay bx by cz", ("abxy", "cz")),
+    ],
+    ids=["one answer", "one question", "one pair", "all of both"],
+)
+def test_same_text_twice_costs_a_perfect_encoder_nothing(
+    pairs: str, groups: tuple[str, ...]
+) -> None:
+    firsts, seconds = ([pair[side] for pair in pairs.split()] for side in (0, 1))
+    place = {text: row for row, group in enumerate(groups) for text in group}
+    vectors = torch.eye(len(groups))[[place[text] for text in firsts + seconds]]
+    config = EmbeddingConfig(objective="contrastive")
+    scores = torch.ones(len(firsts))
+    right = right_answers(firsts, seconds)
+    assert float(pair_loss(vectors, scores, config, right)) < 1e-6
+    assert float(pair_loss(vectors, scores, config)) > 0.3
+    near_strangers = torch.cat([vectors[: len(firsts)], vectors[len(firsts) :].flip(1)])
+    assert float(pair_loss(near_strangers, scores, config, right)) > 10
+
+
+def test_no_wrong_answers_are_those_that_a_pair_names_and_the_text_itself() -> None:
+    # d is not known to be an answer to a; b stands on both sides.
+    right = right_answers(["a", "b", "a", "e"], ["b", "d", "f", "b"])
+    assert right.tolist() == [
+        [True, False, True, True],
+        [True, True, False, True],
+        [True, False, True, True],
+        [True, False, False, True],
+    ]
+
+
+def test_answer_to_several_questions_is_found_by_each(
+    checkpoint: Checkpoint, quiet: Progress
+) -> None:
+    """Of ten questions to one answer, nine were told that the answer was another's."""
+    several = [ScoredPair(f"{word} {end}", f"the {end}", 1.0) for word in WORDS for end in WORDS]
+    config = replace(FAST, objective="contrastive", epochs=10)
+    trained = train_embedding(checkpoint, several, several[::3], config, quiet, "toy")
+    assert trained.metrics["dev_recall_at_1"] > 0.8
 
 
 def test_ranking_loss_asks_for_order_and_not_for_values() -> None:
@@ -146,6 +195,19 @@ def test_trained_vectors_are_published_with_the_sizes_they_may_be_cut_to(tmp_pat
     assert model.manifest.matryoshka_dimensions == (4, 8)
     rows = Predictor(model.path, model.manifest, "fp32").rows(["the food is good"])
     assert np.linalg.norm(truncate_dimensions(rows, 4)) == pytest.approx(1, abs=1e-5)
+
+
+def test_report_of_texts_that_belong_together_says_who_finds_whom(tmp_path: Path) -> None:
+    arguments = command(tmp_path, "store", "--objective", "contrastive")
+    result = CliRunner().invoke(cli.app, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    model = ModelRepository(tmp_path / "store").resolve("pairs")
+    assert "dev_recall_at_1" in model.manifest.metrics
+    report = json.loads((model.path / "report" / "metrics.json").read_text())
+    found = report["measured"]["measures"]
+    for name in ("recall_at_1", "mean_reciprocal_rank", "recall_at_1_at_4"):
+        assert 0 <= found[name] <= 1
+    assert "spearman" not in found
 
 
 def test_killed_training_goes_on_to_the_same_vectors(tmp_path: Path) -> None:

@@ -156,6 +156,19 @@ def test_pairs_that_chose_the_weights_are_owned_up_to(tmp_path: Path) -> None:
     )
 
 
+def test_pairs_that_belong_together_are_reported_by_who_finds_whom(tmp_path: Path) -> None:
+    fields = fields_of(())
+    vectors = {text: [1.0, place, 0, 0] for place, text in enumerate("abcd")}
+    pairs = [ScoredPair("a", "b", 1.0), ScoredPair("c", "d", 1.0)]
+    found = evaluate_embedding({"fp32": Scripted(fields, vectors)}, fields, pairs)
+    write_report(tmp_path, fields, "vectors", found, TRAINING)
+    card = (tmp_path / "MODEL_CARD.md").read_text()
+    for known in ("2 pairs that belong together", "| recall at 1 | 1.000 [", "reciprocal rank |"):
+        assert known in card, known
+    assert "one side is constant" not in card
+    assert not list(tmp_path.glob("*.png"))
+
+
 def test_labels_cannot_break_the_card_or_a_picture(tmp_path: Path) -> None:
     labels = ("<b>|$x^", "a " * 30, "c")
     fields = fields_of(labels)

@@ -30,6 +30,11 @@ def scored_pairs(scores: Array, vectors: FloatArray, sizes: Sequence[int] = ()) 
     return found
 
 
+def headline(scores: npt.NDArray[np.float64], vectors: FloatArray) -> dict[str, float]:
+    """The one number that a file of the model is known by, [n] and [2 n, d]."""
+    return {"spearman": float(spearman(scores, pair_cosines(vectors)))}
+
+
 def pair_cosines(vectors: FloatArray) -> FloatArray:
     """Of each first text with its second: [2 n, d] -> [n]."""
     return row_cosines(vectors[0::2], vectors[1::2])

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from service.errors import DatasetInvalid
 from service.offline.data import Example, ScoredPair
-from service.offline.evaluation import classification, correlation, embedding
+from service.offline.evaluation import classification, correlation, embedding, retrieval
 from service.offline.evaluation.asked import as_asked, check_inputs
 from service.offline.evaluation.calibration import (
     binned_error,
@@ -122,6 +122,9 @@ def evaluate_embedding(
 ) -> Evaluation:
     """Measure an embedding model by how its cosines follow what people said of pairs.
 
+    Pairs of one score, as `read_belonging_pairs` makes them, have no order to follow: of them, how
+    well the texts find each other among all of the pairs.
+
     Raises:
         DatasetInvalid: there are no pairs.
     """
@@ -132,14 +135,23 @@ def evaluate_embedding(
     truth = np.array([pair.score for pair in pairs], dtype=np.float64)
     tokenized = [entry.token_ids for entry in predictors[variant].tokenize(texts)]
     vectors = {name: predictor.rows(texts) for name, predictor in predictors.items()}
-    files = compare_embeddings(vectors, variant, truth)
-    given = embedding.pair_cosines(vectors[variant])
+    sizes = fields.matryoshka_dimensions
+    if len({pair.score for pair in pairs}) == 1:
+        measures = retrieval.belonging_pairs(texts, vectors[variant], sizes)
+        right = retrieval.never_wrong(texts[0::2], texts[1::2])
+        files = compare_embeddings(vectors, variant, lambda rows: retrieval.headline(rows, right))
+        answers = Answers()
+    else:
+        measures = embedding.scored_pairs(truth, vectors[variant], sizes)
+        files = compare_embeddings(vectors, variant, lambda rows: embedding.headline(truth, rows))
+        given = embedding.pair_cosines(vectors[variant])
+        answers = Answers(truth=truth.tolist(), given=given.tolist())
     return Evaluation(
         variant=variant,
-        measures=embedding.scored_pairs(truth, vectors[variant], fields.matryoshka_dimensions),
+        measures=measures,
         variants={name: row | speed(predictors[name], tokenized) for name, row in files.items()},
         fairness=None,
-        answers=Answers(truth=truth.tolist(), given=given.tolist()),
+        answers=answers,
         mistakes=[],
     )
 

@@ -103,7 +103,9 @@ def _origin(fields: ManifestFields, training: Facts) -> dict[str, Any]:
 
 def _measured_on(fields: ManifestFields, evaluation: Evaluation, is_maker: bool) -> str:
     """Only the maker of a model knows that the rows were held out, and what else they were for."""
-    rows = "scored pairs" if fields.task == "embedding" else "rows"
+    belong = "recall_at_1" in evaluation.measures
+    pairs = "pairs that belong together" if belong else "scored pairs"
+    rows = pairs if fields.task == "embedding" else "rows"
     which = "that no step of training learned from" if is_maker else "named for this measurement"
     said = [
         f"The variant {evaluation.variant}, on {evaluation.measures['texts']} {rows} {which}.",
@@ -111,6 +113,12 @@ def _measured_on(fields: ManifestFields, evaluation: Evaluation, is_maker: bool)
     ]
     if is_maker and fields.task == "embedding":
         said.append("The same pairs chose which weights were kept: on others it may do worse.")
+    if belong:
+        said.append(
+            "Recall at 1 is the share of first texts to which their own second text is nearer than "
+            "every wrong one of these pairs, the mean reciprocal rank 1 where it is and 1/2 where "
+            "one wrong text is nearer: with more pairs both are lower."
+        )
     if "calibration_error" in evaluation.measures:
         said.append(
             f"The calibration error is over {BINS} bins of equal width (arXiv:1706.04599); by "

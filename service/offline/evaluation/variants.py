@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -82,12 +82,13 @@ def compare_classifiers(
 
 
 def compare_embeddings(
-    vectors: Mapping[str, FloatArray], served: str, scores: npt.NDArray[np.float64]
+    vectors: Mapping[str, FloatArray], served: str, measure: Callable[[FloatArray], Numbers]
 ) -> dict[str, Numbers]:
-    """A row a file: Spearman, and how its vectors, [2 pairs, d], lie to those of the served one."""
+    """A row a file: what is measured of its vectors, [2 pairs, d], and how they lie to those of
+    the served one."""
     return {
         name: {
-            "spearman": float(spearman(scores, pair_cosines(rows))),
+            **measure(rows),
             "mean_cosine_with_served": float(row_cosines(rows, vectors[served]).mean()),
             "largest_difference_of_cosine": float(
                 np.abs(pair_cosines(rows) - pair_cosines(vectors[served])).max()

@@ -11,9 +11,6 @@ from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 EXTENSION = "encserve.connection"
-# Timers come before sockets in a turn of uvloop: whoever judges a silence that the loop itself may
-# have slept through looks so much later again, when what came meanwhile has been read.
-READ_FIRST_S = 0.01
 # Of the system: on, for 0 seconds.
 NO_LINGERING = struct.pack("ii", 1, 0)
 
@@ -53,12 +50,6 @@ class ConnectionProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._in_message = False
         super().on_message_complete()
-
-    def timeout_keep_alive_handler(self) -> None:
-        """Idle for its time; a request that waits in the socket would be met by a reset."""
-        self.timeout_keep_alive_task = self.loop.call_later(
-            READ_FIRST_S, super().timeout_keep_alive_handler
-        )
 
     def _is_whole(self) -> bool:
         """Every request that has begun is there to its last byte."""

@@ -108,6 +108,8 @@ class BulkStream(Response):
             reader.cancel()
             for task in self._pending:
                 task.cancel()
+            # Their texts are out of the queue before the request is over, and counted.
+            await asyncio.gather(*self._pending, return_exceptions=True)
             if (noted := scope["state"].get("work")) is not None:
                 noted.texts, noted.tokens = self._splitter.lines, self._tokens
 

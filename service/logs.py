@@ -4,9 +4,11 @@ A record may have `fields`, a mapping that becomes part of the line. What they h
 logs to answer for: ids, names, counts and times.
 """
 
+import asyncio
 import json
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Literal, TextIO
 
@@ -14,12 +16,16 @@ import orjson
 
 LogFormat = Literal["auto", "json", "text"]
 
+# How long a line may wait for others, and how many wait at most.
+TOGETHER_S = 0.05
+MOST_LINES = 128
+
 
 def set_up_logging(level: str, log_format: LogFormat, stream: TextIO) -> None:
     """Write what is at least as severe as `level` to `stream`."""
     # No line shows who wrote it, and finding that out is a quarter of a line's cost.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    handler = logging.StreamHandler(stream)
+    handler = LinesTogether(stream)
     handler.setFormatter(formatter_for(log_format, stream))
     logging.basicConfig(level=level.upper(), handlers=[handler])
 
@@ -42,6 +48,50 @@ def log_fields(
         record = logger.makeRecord(logger.name, level, "", 0, message, (), None)
         record.fields = fields
         logger.handle(record)
+
+
+class LinesTogether(logging.StreamHandler[TextIO]):
+    """Writes the lines of some moments at once: each write is a call of the system, and wakes
+    whoever reads the log.
+
+    A line waits only while an event loop runs that will write it, and never if it is a warning or
+    worse, which takes those before it along. At the end of the process `logging` writes the rest.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._lines: list[str] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._lines.append(self.format(record) + self.terminator)
+        except Exception:  # whatever a formatter raises: a line that fails harms no request
+            self.handleError(record)
+            return
+        is_urgent = record.levelno >= logging.WARNING or len(self._lines) >= MOST_LINES
+        if is_urgent or not self._will_be_written():
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what waits; nothing happens where nobody takes it."""
+        self.acquire()
+        try:
+            lines, self._lines, self._loop = self._lines, [], None
+            with suppress(OSError, ValueError):
+                self.stream.write("".join(lines))
+                self.stream.flush()
+        finally:
+            self.release()
+
+    def _will_be_written(self) -> bool:
+        if self._loop is not None and not self._loop.is_closed():
+            return True
+        with suppress(RuntimeError):
+            self._loop = asyncio.get_running_loop()
+            self._loop.call_later(TOGETHER_S, self.flush)
+            return True
+        return False
 
 
 class JsonFormatter(logging.Formatter):

@@ -1,18 +1,27 @@
 """Log lines for programs and for people, and settings without their secrets."""
 
+import asyncio
 import io
 import json
 import logging
 import os
 import pty
 import sys
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from service.api.reports import level_of
-from service.logs import JsonFormatter, TextFormatter, formatter_for, log_fields
+from service.logs import (
+    MOST_LINES,
+    JsonFormatter,
+    LinesTogether,
+    TextFormatter,
+    formatter_for,
+    log_fields,
+)
 from service.masking import settings_shown, shown
 from service.settings import load_settings
 
@@ -134,3 +143,94 @@ def test_our_own_faults_are_warnings_and_probes_are_not_told(
     path: str, status: int, level: int
 ) -> None:
     assert level_of(path, status) == level
+
+
+class Writes(io.StringIO):
+    """What is written, write by write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[str] = []
+        self.written = asyncio.Event()
+
+    def write(self, text: str) -> int:
+        self.told.append(text)
+        self.written.set()
+        return len(text)
+
+
+@pytest.fixture
+def writes() -> Writes:
+    return Writes()
+
+
+@pytest.fixture
+def logger(writes: Writes) -> logging.Logger:
+    logger = logging.Logger("a.logger")
+    handler = LinesTogether(writes)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger.addHandler(handler)
+    return logger
+
+
+def test_lines_of_some_moments_are_written_at_once_and_in_their_order(
+    logger: logging.Logger, writes: Writes
+) -> None:
+    async def log() -> None:
+        for number in range(3):
+            logger.info("%d", number)
+        assert not writes.told
+        await asyncio.wait_for(writes.written.wait(), 10)
+        writes.written.clear()
+        logger.info("again")
+        await asyncio.wait_for(writes.written.wait(), 10)
+
+    asyncio.run(log())
+    assert writes.told == ["0\n1\n2\n", "again\n"]
+
+
+def test_warning_waits_for_nothing_and_takes_along_what_waits(
+    logger: logging.Logger, writes: Writes
+) -> None:
+    async def log() -> None:
+        logger.info("a request")
+        logger.warning("beware")
+        assert writes.told == ["a request\nbeware\n"]
+
+    asyncio.run(log())
+
+
+def test_line_waits_for_no_loop_that_does_not_run(logger: logging.Logger, writes: Writes) -> None:
+    async def log() -> None:
+        logger.info("nobody comes back for this")
+
+    logger.info("before")
+    asyncio.run(log())
+    logger.info("after")
+    assert "".join(writes.told) == "before\nnobody comes back for this\nafter\n"
+
+
+def test_what_still_waits_is_written_at_the_end_of_the_process(
+    logger: logging.Logger, writes: Writes
+) -> None:
+    async def log() -> None:
+        logger.info("the last words")
+
+    asyncio.run(log())
+    logging.shutdown([weakref.ref(logger.handlers[0])])
+    assert writes.told == ["the last words\n"]
+
+
+def test_no_more_lines_wait_than_there_is_room_for(logger: logging.Logger, writes: Writes) -> None:
+    async def log() -> None:
+        for number in range(2 * MOST_LINES):
+            logger.info("%d", number)
+
+    asyncio.run(log())
+    assert [told.count("\n") for told in writes.told] == [MOST_LINES, MOST_LINES]
+
+
+def test_log_that_nobody_takes_harms_nobody(logger: logging.Logger, writes: Writes) -> None:
+    writes.write = io.StringIO.write.__get__(writes)  # type: ignore[method-assign]
+    writes.close()
+    logger.info("into the void")

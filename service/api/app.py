@@ -29,6 +29,7 @@ from service.api import (
 from service.api.access import RequireKeys
 from service.api.body_room import BodyRoom, LimitBodies
 from service.api.bulk_room import Rooms
+from service.api.direct import DirectRoutes
 from service.api.errors import install_error_handlers
 from service.api.loop_lag import watch_loop
 from service.api.loop_turns import LoopTurns
@@ -88,12 +89,15 @@ def create_app(
     app.state.loop_turns = LoopTurns()
     app.state.bulk_rooms = Rooms(settings)
     # In this order a path is compared with the routes: those that are asked most come first.
+    often = (openai, classify, oip, tei, cohere, tei_root)
     modules = (
-        *(openai, classify, oip, tei, cohere, tei_root, analyze, explain, bulk, feedback),
-        *(tei_tools, oip_facts, admin, playground, ops),
+        *often,
+        *(analyze, explain, bulk, feedback, tei_tools, oip_facts, admin, playground, ops),
     )
     routes = [route for module in modules for route in module.router.routes]
+    asked_often = [route for module in often for route in module.router.routes]
     # The last one is the outermost.
+    app.add_middleware(DirectRoutes, routes=asked_often)
     app.add_middleware(LimitBodies, room=BodyRoom(settings.max_bodies_bytes, metrics.bodies_bytes))
     app.add_middleware(RequireKeys, gate=Gate(settings, metrics), routes=routes)
     app.add_middleware(AnswerUnexpected)

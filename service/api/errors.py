@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastapi import FastAPI
@@ -59,10 +59,20 @@ def client_closed_request(request: Request) -> Response:
 
 def install_error_handlers(app: FastAPI) -> None:
     """What leaves a route as an error that is known becomes JSON here."""
-    app.add_exception_handler(EncserveError, _on_encserve_error)
-    app.add_exception_handler(RequestValidationError, _on_validation_error)
-    app.add_exception_handler(HTTPException, _on_http_exception)
-    app.add_exception_handler(ClientDisconnect, _on_disconnect)
+
+    async def handle(request: Request, error: Exception) -> Response:
+        return answer_to(request, error)
+
+    for kind in _ANSWERS:
+        app.add_exception_handler(kind, handle)
+
+
+def answer_to(request: Request, error: Exception) -> Response:
+    """The answer to `request`, which ended in `error`; raises it if it is none that is known."""
+    for kind in type(error).__mro__:
+        if kind in _ANSWERS:
+            return _ANSWERS[kind](request, error)
+    raise error
 
 
 def _respond(
@@ -79,17 +89,17 @@ def _respond(
     return Response(body, status, headers, media_type="application/json")
 
 
-async def _on_encserve_error(request: Request, error: Exception) -> Response:
+def _on_encserve_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, EncserveError)
     return error_response(request, error)
 
 
-async def _on_validation_error(request: Request, error: Exception) -> Response:
+def _on_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     return error_response(request, field_error(error.errors()))
 
 
-async def _on_http_exception(request: Request, error: Exception) -> Response:
+def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     status = error.status_code
     code = ROUTER_CODES.get(status, "http_error")
@@ -98,8 +108,16 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     return _respond(request, status, EncserveError, code, message, headers=headers)
 
 
-async def _on_disconnect(request: Request, error: Exception) -> Response:
+def _on_disconnect(request: Request, error: Exception) -> Response:
     return client_closed_request(request)
+
+
+_ANSWERS: dict[type, Callable[[Request, Exception], Response]] = {
+    EncserveError: _on_encserve_error,
+    RequestValidationError: _on_validation_error,
+    HTTPException: _on_http_exception,
+    ClientDisconnect: _on_disconnect,
+}
 
 
 def field_error(found: Sequence[Any]) -> InvalidField:

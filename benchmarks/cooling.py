@@ -28,7 +28,7 @@ BOUNDS_MS = ((0.0, 20.0), (0.5, 100.0), (0.0, 5.0))
 
 
 CARRIED_LENGTHS = (64, 128, 256)
-SHORT_TOKENS = 24
+SHORT_TOKENS, SWITCH_TOKENS = 24, 128
 REPEATS = 40
 Run = Callable[[Sequence[Sequence[int]]], object]
 
@@ -55,7 +55,8 @@ def carried_over(narrow: Run, wide: Run, ids_of: Callable[[int], list[int]]) -> 
     left_s = [after(narrow, tokens) - warm_s for tokens in CARRIED_LENGTHS]
     # The line through 0 that fits them best.
     token_s = sum(a * b for a, b in zip(beyond, left_s, strict=True)) / sum(a * a for a in beyond)
-    switch_s = after(wide, SHORT_TOKENS) - warm_s
+    # Wide runs are of texts that are not short; what these leave anyway is counted above.
+    switch_s = after(wide, SWITCH_TOKENS) - after(narrow, SWITCH_TOKENS)
     return Cooling(token_s=max(0.0, token_s), switch_s=max(0.0, switch_s))
 
 

@@ -204,6 +204,7 @@ def train_embedding(
     from service.offline import making
     from service.offline.checkpoints import DEFAULT_BASE
     from service.offline.embedding_training import EmbeddingConfig
+    from service.offline.pairs import read_pairs_to_learn
     from service.offline.training.pair_losses import read_objective
 
     config = replace(
@@ -219,7 +220,7 @@ def train_embedding(
             seed=seed,
         ),
     )
-    train, dev = making.read_pairs_to_learn(data, dev_data, config)
+    train, dev = read_pairs_to_learn(data, dev_data, config, progress)
     making.make_trained_embedding(
         repository_of(model_store),
         name,

@@ -28,8 +28,6 @@ from service.offline.holding import Holding as Holding
 from service.offline.holding import hold_out
 from service.offline.predict import Predictor
 from service.offline.progress import Progress
-from service.offline.reading import read_belonging_pairs, read_scored_pairs
-from service.offline.splits import split
 from service.offline.training.processes import end_processes, is_main_process
 from service.offline.training.state import clear_state
 from service.offline.variants import Judge
@@ -183,25 +181,6 @@ def make_trained_embedding(
     )
     clear_state(repository.root / STATE_FOLDER / name)
     return published
-
-
-def read_pairs_to_learn(
-    data: str, dev_data: str | None, config: EmbeddingConfig
-) -> tuple[list[ScoredPair], list[ScoredPair]]:
-    """The pairs of `data` and those of `dev_data`, which without it are a tenth of them."""
-    read = read_belonging_pairs if config.objective == "contrastive" else read_scored_pairs
-    if dev_data is not None:
-        return read(data), read(dev_data)
-    examples = [Example(pair.first, pair.score, pair.second) for pair in read(data)]
-    train, dev = split(examples, "regression", (Holding.dev_fraction,), config.seed)
-    return _as_pairs(train), _as_pairs(dev)
-
-
-def _as_pairs(examples: Sequence[Example]) -> list[ScoredPair]:
-    return [
-        ScoredPair(example.text, str(example.pair), float(str(example.label)))
-        for example in examples
-    ]
 
 
 def _pairs_judge(pairs: Sequence[ScoredPair]) -> Judge:

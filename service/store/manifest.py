@@ -55,12 +55,15 @@ class Threshold(_Frozen):
     """From which score on a label is believed, and what that gave on held-out texts.
 
     precision: share of the texts at or above `score` that had the label. recall: share of the texts
-    with the label that are at or above it.
+    with the label that are at or above it. crosswise_precision: the precision where the threshold
+    was chosen on one half of the texts and measured on the other; None where neither half believes
+    any, or where it was not measured.
     """
 
     score: float
     precision: float = Field(ge=0, le=1)
     recall: float = Field(ge=0, le=1)
+    crosswise_precision: float | None = Field(None, ge=0, le=1)
 
 
 class Calibration(_Frozen):

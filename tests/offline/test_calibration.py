@@ -178,6 +178,27 @@ def test_threshold_accepts_all_texts_of_its_score() -> None:
     assert found.recall == 1
 
 
+def test_threshold_of_scores_that_know_nothing_does_not_keep_its_promise_crosswise() -> None:
+    """The best of many thresholds looks good on the texts that chose it, and on no others."""
+    rng = np.random.default_rng(11)
+    logits = rng.normal(0, 1, (60, 2)).astype(np.float32)
+    targets = rng.integers(2, size=60)
+    found = calibrate(logits, targets, ("a", "b"), "single_label", 0.75).thresholds
+    assert found
+    for threshold in found.values():
+        assert threshold.precision >= 0.75
+        assert threshold.crosswise_precision is None or threshold.crosswise_precision < 0.7
+
+
+@pytest.mark.parametrize("problem_type", ["single_label", "multi_label"])
+def test_threshold_of_honest_scores_keeps_its_promise_crosswise(problem_type: ProblemType) -> None:
+    logits, targets = honest(6000, 3, problem_type)
+    found = calibrate(logits, targets, ("a", "b", "c"), problem_type, 0.8).thresholds
+    assert found.keys() == {"a", "b", "c"}
+    for threshold in found.values():
+        assert threshold.crosswise_precision == pytest.approx(0.8, abs=0.03)
+
+
 def test_one_text_cannot_calibrate() -> None:
     with pytest.raises(DatasetInvalid, match="at least two"):
         calibrate(np.zeros((1, 2), np.float32), np.array([0]), ("a", "b"), "single_label")

@@ -117,6 +117,24 @@ def test_better_order_of_pairs_and_of_numbers_is_found() -> None:
     assert compare_classifiers(near, far, examples)[0].verdict() == "A is better"
 
 
+def test_pairs_that_belong_together_are_compared_by_who_finds_whom() -> None:
+    """Of 30 first texts one model finds each, the other only the first ten."""
+    pairs = [ScoredPair(f"q {place}", f"a {place}", 1.0) for place in range(30)]
+    unit = np.eye(30)
+    knows = {f"{side} {place}": unit[place].tolist() for side in "qa" for place in range(30)}
+    forgot = knows | {f"q {place}": unit[0].tolist() for place in range(10, 30)}
+    fields = fields_of((), width=30)
+    better, worse = Scripted(fields, knows), Scripted(fields, forgot)
+    found = by_name(compare_embeddings(worse, better, pairs))
+    assert list(found) == ["recall_at_1", "mean_reciprocal_rank"]
+    assert (found["recall_at_1"].first, found["recall_at_1"].second) == (pytest.approx(1 / 3), 1)
+    assert found["recall_at_1"].p_value == pytest.approx(binomtest(0, 20).pvalue)
+    assert [one.verdict() for one in found.values()] == ["B is better"] * 2
+    assert [one.verdict() for one in compare_embeddings(worse, worse, pairs)] == [
+        "no significant difference at 0.05"
+    ] * 2
+
+
 def test_texts_for_a_model_of_pairs_and_unknown_labels_are_refused() -> None:
     reads_pairs = Scripted(fields_of(pair_separator_id=3), {})
     with pytest.raises(DatasetInvalid, match="--pair-column"):

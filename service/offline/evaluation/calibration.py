@@ -30,8 +30,9 @@ def calibrate(
 ) -> Calibration:
     """Temperature and thresholds from held-out logits, [n, labels].
 
-    The error with temperature is measured crosswise: each half by the temperature of the other, so
-    that what was fitted is not its own judge; the temperature that is kept is fitted on all.
+    The error with temperature and the precision of thresholds are measured crosswise, too: each
+    half by what was fitted on the other, so that nothing is its own judge; what is kept is fitted
+    on all.
 
     Args:
         targets: as `targets_of`: [n] int64, or [n, labels] of 0 and 1; numbers need none.
@@ -48,7 +49,10 @@ def calibrate(
         ece_before=calibration_error(label_scores(logits, problem_type), targets, problem_type),
         ece_after=_crosswise_error(logits, targets, problem_type),
         wanted_precision=wanted_precision,
-        thresholds=thresholds(scores, targets, labels, problem_type, wanted_precision),
+        thresholds=_judged(
+            thresholds(scores, targets, labels, problem_type, wanted_precision),
+            *(scores, targets, labels, problem_type, wanted_precision),
+        ),
     )
 
 
@@ -132,11 +136,40 @@ def thresholds(
     """
     found = {}
     for index, label in enumerate(labels):
-        has = targets == index if problem_type == "single_label" else np.asarray(targets)[:, index]
-        threshold = _threshold(scores[:, index], np.asarray(has, dtype=bool), wanted_precision)
-        if threshold:
+        has = _having(targets, index, problem_type)
+        if threshold := _threshold(scores[:, index], has, wanted_precision):
             found[label] = threshold
     return found
+
+
+def _judged(
+    found: dict[str, Threshold],
+    scores: FloatArray,
+    targets: Targets,
+    labels: Sequence[str],
+    problem_type: ProblemType,
+    wanted_precision: float,
+) -> dict[str, Threshold]:
+    """The thresholds with the precision that others, chosen on one half, have on the other."""
+    accepted = np.zeros(scores.shape, dtype=bool)
+    for mine, other in _halves(len(scores)):
+        chosen = thresholds(scores[other], targets[other], labels, problem_type, wanted_precision)
+        bars = [chosen[label].score if label in chosen else np.inf for label in labels]
+        accepted[mine] = scores[mine] >= np.array(bars)
+    judged = {}
+    for label, threshold in found.items():
+        index = list(labels).index(label)
+        right = _having(targets, index, problem_type)[accepted[:, index]]
+        share = float(right.mean()) if right.size else None
+        judged[label] = threshold.model_copy(update={"crosswise_precision": share})
+    return judged
+
+
+def _having(targets: Targets, label: int, problem_type: ProblemType) -> npt.NDArray[np.bool_]:
+    """Which texts have the label."""
+    columns = np.asarray(targets)
+    has = columns == label if problem_type == "single_label" else columns[:, label]
+    return np.asarray(has, dtype=bool)
 
 
 def _threshold(
@@ -160,17 +193,22 @@ def _threshold(
 
 
 def _crosswise_error(logits: FloatArray, targets: Targets, problem_type: ProblemType) -> float:
-    """Each half scaled by the other's temperature, and all measured as one.
-
-    Halves are drawn: labels that take turns in the data would end up in one half each.
-    """
-    order = np.random.default_rng(0).permutation(len(logits))
-    halves = (order[0::2], order[1::2])
+    """Each half scaled by the other's temperature, and all measured as one."""
     scaled = np.empty_like(logits)
-    for mine, other in (halves, halves[::-1]):
+    for mine, other in _halves(len(logits)):
         temperature = fit_temperature(logits[other], targets[other], problem_type)
         scaled[mine] = logits[mine] / np.float32(temperature)
     return calibration_error(label_scores(scaled, problem_type), targets, problem_type)
+
+
+def _halves(rows: int) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+    """Each half with the other: what is judged, and what it is judged by.
+
+    Halves are drawn: labels that take turns in the data would end up in one half each.
+    """
+    order = np.random.default_rng(0).permutation(rows)
+    first, second = order[0::2], order[1::2]
+    return [(first, second), (second, first)]
 
 
 def _negative_log_likelihood(

@@ -21,8 +21,6 @@ Array = npt.NDArray[np.generic]
 # [texts, labels] of 0 and 1: which labels a text has, or was given.
 Marks = npt.NDArray[np.float32]
 
-LENGTH_BINS = 6
-
 
 def one_label(truth: Array, given: Array, labels: Sequence[str]) -> dict[str, Any]:
     """Accuracy, macro F1, a row a label and the confusion matrix, [truth, given].
@@ -57,17 +55,6 @@ def many_labels(truth: Array, given: Array, labels: Sequence[str]) -> dict[str, 
         **_right((wanted == answered).all(axis=1), "exact"),
         **_f1_and_rows(wanted, answered, labels),
     }
-
-
-def by_length(tokens: Sequence[int], right: Array) -> list[dict[str, Any]]:
-    """The share right among texts of like length, in bins of about as many texts each.
-
-    Texts of one length share a bin.
-    """
-    lengths, hits = np.asarray(tokens), np.asarray(right, dtype=np.float64)
-    edges = np.unique(np.quantile(lengths, np.linspace(0, 1, LENGTH_BINS + 1)[1:-1]))
-    places = np.searchsorted(edges, lengths)
-    return [_length_row(lengths[places == place], hits[places == place]) for place in set(places)]
 
 
 def marks_of(places: Array, labels: int) -> Marks:
@@ -160,14 +147,4 @@ def _label_row(hits: int, given: int, has: int, f1_draws: Values) -> dict[str, A
         "recall_interval": share_interval(hits, has),
         "f1": 2 * hits / (given + has) if given + has else 0.0,
         "f1_interval": interval_of(f1_draws) if given + has else share_interval(0, 0),
-    }
-
-
-def _length_row(lengths: Array, hits: Values) -> dict[str, Any]:
-    return {
-        "texts": len(lengths),
-        "least_tokens": int(lengths.min()),
-        "most_tokens": int(lengths.max()),
-        "right": float(hits.mean()),
-        "right_interval": share_interval(int(hits.sum()), len(hits)),
     }

@@ -14,6 +14,7 @@ from service.offline.evaluation.classification import Marks, macro_f1_of_draws
 from service.offline.evaluation.correlation import spearman_of_draws
 from service.offline.evaluation.embedding import pair_cosines
 from service.offline.evaluation.intervals import Draws, Interval, Values, interval_of, resample
+from service.offline.evaluation.retrieval import never_wrong, ranks
 from service.offline.evaluation.targets import targets_of
 from service.offline.predict import Predictor
 
@@ -68,8 +69,9 @@ def compare_classifiers(
     )
     f1_a, f1_b = (macro_f1_of_draws(wanted, given) for given in (given_a, given_b))
     name = "exact" if first.fields.problem_type == "multi_label" else "accuracy"
+    right_a, right_b = ((wanted == given).all(axis=1) for given in (given_a, given_b))
     return [
-        _mcnemar(name, wanted, given_a, given_b),
+        _mcnemar(name, right_a, right_b),
         _bootstrap("macro_f1", f1_a, f1_b, len(wanted)),
     ]
 
@@ -77,10 +79,23 @@ def compare_classifiers(
 def compare_embeddings(
     first: Predictor, second: Predictor, pairs: Sequence[ScoredPair]
 ) -> list[Comparison]:
-    """Spearman of cosine and human score by the paired bootstrap."""
+    """Spearman of cosine and human score by the paired bootstrap.
+
+    Pairs of one score have no order to follow: of them recall at 1 by McNemar's test, and the mean
+    reciprocal rank by the paired bootstrap.
+    """
     texts = [text for pair in pairs for text in (pair.first, pair.second)]
-    a, b = (pair_cosines(predict.rows(texts)) for predict in (first, second))
-    return [_spearman(np.array([pair.score for pair in pairs]), a, b)]
+    a, b = (predict.rows(texts) for predict in (first, second))
+    scores = np.array([pair.score for pair in pairs])
+    if len(set(scores.tolist())) > 1:
+        return [_spearman(scores, pair_cosines(a), pair_cosines(b))]
+    right = never_wrong(texts[0::2], texts[1::2])
+    ranks_a, ranks_b = (ranks(vectors[0::2], vectors[1::2], right) for vectors in (a, b))
+    means = (_mean_of(1 / found) for found in (ranks_a, ranks_b))
+    return [
+        _mcnemar("recall_at_1", ranks_a == 1, ranks_b == 1),
+        _bootstrap("mean_reciprocal_rank", *means, len(pairs)),
+    ]
 
 
 def _answers(predict: Predictor, examples: Sequence[Example]) -> list[set[str]]:
@@ -117,18 +132,19 @@ def _names_of(example: Example) -> set[str]:
     return set(example.label) if isinstance(example.label, tuple) else {str(example.label)}
 
 
-def _mcnemar(name: str, truth: Marks, a: Marks, b: Marks) -> Comparison:
-    right_a, right_b = ((truth == given).all(axis=1).astype(np.float64) for given in (a, b))
-    only_a, only_b = int((right_a > right_b).sum()), int((right_b > right_a).sum())
+def _mcnemar(name: str, right_a: Array, right_b: Array) -> Comparison:
+    """Of the rows that each has right, [n] of True and False."""
+    hits_a, hits_b = (np.asarray(right, dtype=np.float64) for right in (right_a, right_b))
+    only_a, only_b = int((hits_a > hits_b).sum()), int((hits_b > hits_a).sum())
     disagree = only_a + only_b
     p_value = float(binomtest(only_a, disagree).pvalue) if disagree else 1.0
-    interval = _bootstrap(
-        name,
-        lambda draws: right_a[draws].mean(axis=1),
-        lambda draws: right_b[draws].mean(axis=1),
-        len(truth),
-    ).interval
-    return Comparison(name, float(right_a.mean()), float(right_b.mean()), interval, p_value)
+    means = (_mean_of(hits) for hits in (hits_a, hits_b))
+    interval = _bootstrap(name, *means, len(hits_a)).interval
+    return Comparison(name, float(hits_a.mean()), float(hits_b.mean()), interval, p_value)
+
+
+def _mean_of(values: npt.NDArray[np.float64]) -> OfDraws:
+    return lambda draws: values[draws].mean(axis=1)
 
 
 def _spearman(truth: Array, a: Array, b: Array) -> Comparison:

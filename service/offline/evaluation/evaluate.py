@@ -10,7 +10,14 @@ import numpy.typing as npt
 
 from service.errors import DatasetInvalid
 from service.offline.data import Example, ScoredPair
-from service.offline.evaluation import classification, correlation, embedding, retrieval
+from service.offline.evaluation import (
+    classification,
+    correlation,
+    embedding,
+    lengths,
+    mistakes,
+    retrieval,
+)
 from service.offline.evaluation.asked import as_asked, check_inputs
 from service.offline.evaluation.calibration import (
     binned_error,
@@ -19,6 +26,7 @@ from service.offline.evaluation.calibration import (
     reliability,
 )
 from service.offline.evaluation.fairness import FairnessPair, measure_fairness
+from service.offline.evaluation.mistakes import Mistake
 from service.offline.evaluation.targets import targets_of
 from service.offline.evaluation.variants import compare_classifiers, compare_embeddings, speed
 from service.offline.predict import Predictor
@@ -27,8 +35,6 @@ from service.store.manifest import ManifestFields
 
 FloatArray = npt.NDArray[np.float32]
 Array = npt.NDArray[np.generic]
-
-WORST = 20
 
 
 @dataclass(frozen=True)
@@ -46,16 +52,6 @@ class Answers:
     is_right: list[float] = field(default_factory=list)
     truth: list[float] = field(default_factory=list)
     given: list[float] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Mistake:
-    """A text of which the model is sure and wrong."""
-
-    text: str
-    truth: str
-    given: str
-    confidence: float
 
 
 @dataclass(frozen=True)
@@ -102,10 +98,13 @@ def evaluate(
     tokenized = [entry.token_ids for entry in predict.tokenize(inputs)]
     logits = {name: predictor.rows(inputs) for name, predictor in predictors.items()}
     scores = label_scores(logits[variant], fields.problem_type)
-    found, answers, mistakes = _judge(scores, fields, examples)
-    if answers.is_right:
-        lengths = [len(text) for text in tokenized]
-        found["by_length"] = classification.by_length(lengths, np.array(answers.is_right))
+    found, answers, worst = _judge(scores, fields, examples)
+    tokens = [len(text) for text in tokenized]
+    if fields.problem_type == "regression":
+        errors = np.abs(np.subtract(answers.given, answers.truth))
+        found["error_by_length"] = lengths.error_by_length(tokens, errors)
+    else:
+        found["by_length"] = lengths.right_by_length(tokens, np.array(answers.is_right))
     files = compare_classifiers(predictors, logits, variant, examples)
     return Evaluation(
         variant=variant,
@@ -113,7 +112,7 @@ def evaluate(
         variants={name: row | speed(predictors[name], tokenized) for name, row in files.items()},
         fairness=measure_fairness(predict, fairness) if fairness else None,
         answers=answers,
-        mistakes=mistakes,
+        mistakes=worst,
     )
 
 
@@ -165,45 +164,27 @@ def _judge(
 ) -> tuple[dict[str, Any], Answers, list[Mistake]]:
     if fields.problem_type == "regression":
         truth = targets_of(examples, fields.labels, "regression")[:, 0]
-        answers = Answers(truth=truth.tolist(), given=scores[:, 0].tolist())
-        return correlation.numbers(truth, scores[:, 0]), answers, []
+        given = scores[:, 0]
+        answers = Answers(truth=truth.tolist(), given=given.tolist())
+        worst = mistakes.of_numbers(truth, given, examples)
+        return correlation.numbers(truth, given), answers, worst
     scores, labels, examples = as_asked(scores, fields, examples)
     truth = targets_of(examples, labels, fields.problem_type)
-    mistakes: list[Mistake] = []
     if fields.problem_type == "multi_label":
         given = (scores >= 0.5).astype(np.float32)
         is_right = (given == truth).all(axis=1)
         found = classification.many_labels(truth, given, labels)
+        worst = mistakes.of_many_labels(scores, truth, given, labels, examples)
     else:
         given = scores.argmax(axis=1)
         is_right = given == truth
         found = classification.one_label(truth, given, labels)
-        mistakes = _mistakes(scores, truth, labels, examples)
+        worst = mistakes.of_one_label(scores, truth, labels, examples)
     sure, right = confidences(scores, truth, fields.problem_type)
     found["calibration_error"] = binned_error(sure, right)
     found["calibration_error_by_chance"] = error_by_chance(sure)
     found["reliability"] = reliability(sure, right)
-    return found, Answers(sure.tolist(), right.tolist(), is_right.astype(float).tolist()), mistakes
-
-
-def _mistakes(
-    scores: FloatArray,
-    truth: npt.NDArray[np.generic],
-    labels: Sequence[str],
-    examples: Sequence[Example],
-) -> list[Mistake]:
-    given = scores.argmax(axis=1)
-    wrong = np.flatnonzero(given != truth)
-    sure = scores[wrong, given[wrong]]
-    return [
-        Mistake(
-            text=" | ".join(part for part in (examples[row].text, examples[row].pair) if part),
-            truth=labels[int(truth[row])],
-            given=labels[int(given[row])],
-            confidence=float(scores[row, given[row]]),
-        )
-        for row in wrong[np.argsort(-sure, kind="stable")][:WORST].tolist()
-    ]
+    return found, Answers(sure.tolist(), right.tolist(), is_right.astype(float).tolist()), worst
 
 
 def finite(value: Any) -> Any:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from string import Template
 
-from service.offline.evaluation.evaluate import Mistake
+from service.offline.evaluation.mistakes import Mistake
 from service.offline.evaluation.sections import Section, Table
 
 _PAGE = Template(
@@ -43,8 +43,12 @@ def page_of(
     sections: Sequence[Section],
     pictures: Mapping[str, bytes],
     mistakes: Sequence[Mistake],
+    size: str,
 ) -> str:
-    """The sections, the pictures after the section that shows them, and the worst mistakes."""
+    """The sections, the pictures after the section that shows them, and the worst mistakes.
+
+    size: what stands over the mistakes' sizes.
+    """
     parts = [f"<h1>{html.escape(name)}</h1>"]
     for section in sections:
         parts += _section(section)
@@ -52,9 +56,9 @@ def page_of(
             figures = "".join(_picture(file, png) for file, png in pictures.items())
             parts.append(f'<div class="pictures">{figures}</div>')
     if mistakes:
-        rows = [[m.text, m.truth, m.given, f"{m.confidence:.3f}"] for m in mistakes]
-        parts.append("<h2>The mistakes it was surest of</h2>")
-        parts.append(_table((("text", "true", "given", "score"), rows)))
+        rows = [[m.text, m.truth, m.given, f"{m.size:.3f}"] for m in mistakes]
+        parts.append("<h2>Its worst mistakes</h2>")
+        parts.append(_table((("text", "true", "given", size), rows)))
     return _PAGE.substitute(title=html.escape(name), body="\n".join(parts))
 
 

@@ -31,7 +31,11 @@ def plots_of(evaluation: Evaluation) -> dict[str, bytes]:
         figures["reliability.png"] = reliability(measures, words[0])
         figures["confidence.png"] = confidence(answers.confidence, answers.right, words)
     if "by_length" in measures:
-        figures["length.png"] = by_length(measures["by_length"])
+        figures["length.png"] = by_length(measures["by_length"], "right", "share right")
+    if "error_by_length" in measures:
+        figures["length.png"] = by_length(
+            measures["error_by_length"], "mean_absolute_error", "mean absolute error"
+        )
     if answers.given:
         figures["scatter.png"] = scatter(answers.truth, answers.given)
     return {name: _png(figure) for name, figure in figures.items()}
@@ -105,17 +109,19 @@ def confidence(
     return _clean(figure)
 
 
-def by_length(rows: Sequence[Mapping[str, Any]]) -> Figure:
+def by_length(rows: Sequence[Mapping[str, Any]], measure: str, words: str) -> Figure:
     """Whether long texts are harder; lines are 95 % intervals."""
-    figure = _figure("Length against accuracy")
+    figure = _figure(f"Length against {'accuracy' if measure == 'right' else 'error'}")
     axes = figure.subplots()
-    right = np.array([row["right"] for row in rows])
-    reach = np.abs(np.array([row["right_interval"] for row in rows]).T - right)
+    values = np.array([row[measure] for row in rows])
+    reach = np.abs(np.array([row[f"{measure}_interval"] for row in rows]).T - values)
     places = range(len(rows))
-    axes.bar(places, right, color=BLUE, alpha=0.75, width=0.7)
-    axes.errorbar(places, right, yerr=reach, fmt="none", ecolor=INK, capsize=3)
+    axes.bar(places, values, color=BLUE, alpha=0.75, width=0.7)
+    axes.errorbar(places, values, yerr=reach, fmt="none", ecolor=INK, capsize=3)
     axes.set_xticks(places, [f"{_span(row)}\n{row['texts']} texts" for row in rows], fontsize=8)
-    axes.set(xlabel="tokens", ylabel="share right", ylim=(0, 1.03))
+    axes.set(xlabel="tokens", ylabel=words)
+    # Shares are seen against all that there is.
+    axes.set_ylim(0, 1.03 if measure == "right" else None)
     return _clean(figure)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from service.offline.evaluation.evaluate import Evaluation, finite
+from service.offline.evaluation.mistakes import SIZES
 from service.offline.evaluation.page import page_of
 from service.offline.evaluation.plots import plots_of
 from service.offline.evaluation.sections import Section, Table, sections_of
@@ -38,7 +39,7 @@ def write_report(
         (folder / file).write_bytes(png)
     sections = list(sections_of(fields, name, evaluation, training))
     (folder / "MODEL_CARD.md").write_text(_card(name, sections), encoding="utf-8")
-    page = page_of(name, sections, pictures, evaluation.mistakes)
+    page = page_of(name, sections, pictures, evaluation.mistakes, SIZES[fields.problem_type])
     (folder / "report.html").write_text(page, encoding="utf-8")
 
 

@@ -158,13 +158,19 @@ def _calibration(found: Calibration) -> tuple[str, Table]:
         f"expected calibration error was {found.ece_before:.3f} without and is "
         f"{found.ece_after:.3f} with it, each half measured by the temperature of the other. From "
         f"its threshold on, a label was right in at least {found.wanted_precision:.0%} of them; "
-        "a label that is missing here reached that nowhere. Below all thresholds one may abstain."
+        "a label that is missing here reached that nowhere. Crosswise is the precision on one half "
+        "of a threshold chosen on the other: expect that of new texts. Below all thresholds one "
+        "may abstain."
     )
     rows = [
-        [label, *(f"{value:.3f}" for value in (at.score, at.precision, at.recall))]
+        [
+            label,
+            *(f"{value:.3f}" for value in (at.score, at.precision, at.recall)),
+            "none" if at.crosswise_precision is None else f"{at.crosswise_precision:.3f}",
+        ]
         for label, at in found.thresholds.items()
     ]
-    return said, (("label", "threshold", "precision", "recall"), rows)
+    return said, (("label", "threshold", "precision", "recall", "crosswise"), rows)
 
 
 def _fairness(found: Mapping[str, Any]) -> tuple[str, Table]:

@@ -42,7 +42,9 @@ def _cleaned(pairs: Sequence[ScoredPair], source: str, say: Say) -> list[Example
     for line in found.describe():
         say(f"{source}: {line}")
     if not found.examples:
-        raise DatasetInvalid(f"{source} has no pair to use: each needs two texts that are not empty")
+        raise DatasetInvalid(
+            f"{source} has no pair to use: each needs two texts that are not empty"
+        )
     return found.examples
 
 

@@ -1,5 +1,6 @@
 """The short way to a route and FastAPI's own lead to the same answers, counted the same."""
 
+import re
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ WRONG: list[tuple[str, str, dict[str, Any]]] = [
     ("POST", "/v1/embeddings?colour=red", {"json": {"input": "a train"}}),
 ]
 # What differs from one request to the next.
+UUID = re.compile(rb"[0-9a-f]{8}-[0-9a-f-]{27}")
 OF_ITS_OWN = {"x-request-id", "date", "server-timing"}
 
 
@@ -45,7 +47,7 @@ def told(server: LiveServer, method: str, path: str, **sent: Any) -> tuple[int, 
         for name, one in answer.headers.items()
         if name not in OF_ITS_OWN and not name.endswith("-time")
     }
-    return answer.status_code, answer.content, headers
+    return answer.status_code, UUID.sub(b"an id", answer.content), headers
 
 
 def test_short_way_to_a_route_is_taken_for_nothing_that_shows(
@@ -54,6 +56,7 @@ def test_short_way_to_a_route_is_taken_for_nothing_that_shows(
     short = start_server(cache_bytes=0)
     monkeypatch.setattr(app, "DirectRoutes", LongWay)
     long = start_server(cache_bytes=0)
+    long.client.get("/openapi.json")  # as the examples of the other are read from
     asked = [("POST", path, {"json": body}) for path, body, _ in documented_examples(short)]
     for method, path, sent in [*asked, *WRONG]:
         if path == "/v1/feedback":

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from service import cli
 from service.errors import DatasetInvalid, EncserveError
-from service.offline.data import Example, ScoredPair
+from service.offline.data import Example
 from service.offline.evaluation.classification import many_labels, one_label
 from service.offline.evaluation.correlation import numbers
 from service.offline.evaluation.evaluate import Evaluation, evaluate, evaluate_embedding

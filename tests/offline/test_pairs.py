@@ -28,7 +28,12 @@ def test_pairs_are_mended_and_those_that_say_nothing_dropped_and_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = [f"the food {number}\tat nine {number}\t{number % 5}" for number in range(30)]
-    odd = ["fish &amp; chips\ta train\t3", " \ta train\t1", "A  Train\tleaves\t2", "a train\tleaves\t4"]
+    odd = [
+        "fish &amp; chips\ta train\t3",
+        " \ta train\t1",
+        "A  Train\tleaves\t2",
+        "a train\tleaves\t4",
+    ]
     train, dev = read_pairs_to_learn(
         written(tmp_path, *rows, *odd), None, SCORED, listening(capsys)
     )
@@ -54,9 +59,7 @@ def test_pair_that_judges_is_not_learned(
     assert "left 1 of 3 pairs out: they are dev data" in capsys.readouterr().err
 
 
-def test_nothing_left_of_a_file_is_an_error_that_names_it(
-    tmp_path: Path, quiet: Progress
-) -> None:
+def test_nothing_left_of_a_file_is_an_error_that_names_it(tmp_path: Path, quiet: Progress) -> None:
     good = written(tmp_path, "a train\tleaves\t4")
     blank = written(tmp_path, " \tleaves\t4", name="blank.tsv")
     with pytest.raises(DatasetInvalid, match=r"blank\.tsv has no pair to use"):

@@ -206,7 +206,7 @@ def test_each_kind_of_problem_has_its_pictures(tmp_path: Path) -> None:
     pictures = {name: {path.name for path in (tmp_path / name).glob("*.png")} for name in found}
     assert pictures == {
         "many": {"reliability.png", "confidence.png", "length.png"},
-        "stars": {"scatter.png"},
+        "stars": {"scatter.png", "length.png"},
         "vectors": {"scatter.png"},
     }
     assert "11 scored pairs" in (tmp_path / "vectors" / "MODEL_CARD.md").read_text()

@@ -91,10 +91,10 @@ def compare_embeddings(
         return [_spearman(scores, pair_cosines(a), pair_cosines(b))]
     right = never_wrong(texts[0::2], texts[1::2])
     ranks_a, ranks_b = (ranks(vectors[0::2], vectors[1::2], right) for vectors in (a, b))
-    means = (_mean_of(1 / found) for found in (ranks_a, ranks_b))
+    mrr_a, mrr_b = (_mean_of(1 / found) for found in (ranks_a, ranks_b))
     return [
         _mcnemar("recall_at_1", ranks_a == 1, ranks_b == 1),
-        _bootstrap("mean_reciprocal_rank", *means, len(pairs)),
+        _bootstrap("mean_reciprocal_rank", mrr_a, mrr_b, len(pairs)),
     ]
 
 
@@ -138,8 +138,7 @@ def _mcnemar(name: str, right_a: Array, right_b: Array) -> Comparison:
     only_a, only_b = int((hits_a > hits_b).sum()), int((hits_b > hits_a).sum())
     disagree = only_a + only_b
     p_value = float(binomtest(only_a, disagree).pvalue) if disagree else 1.0
-    means = (_mean_of(hits) for hits in (hits_a, hits_b))
-    interval = _bootstrap(name, *means, len(hits_a)).interval
+    interval = _bootstrap(name, _mean_of(hits_a), _mean_of(hits_b), len(hits_a)).interval
     return Comparison(name, float(hits_a.mean()), float(hits_b.mean()), interval, p_value)
 
 

@@ -101,4 +101,4 @@ def _shown(example: Example) -> str:
 
 
 def _names(marks: npt.NDArray[np.generic], labels: Sequence[str]) -> str:
-    return ", ".join(labels[place] for place in np.flatnonzero(marks)) or NO_LABEL
+    return ", ".join(labels[place] for place in np.flatnonzero(marks).tolist()) or NO_LABEL

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import os
 import statistics
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -111,29 +112,46 @@ def test_ten_times_the_load_leaves_goodput_refusals_probes_and_recovery_as_they_
     uvloop.run(overload(replica.url, requests()))
 
 
+class Callers:
+    """What this process, where the callers live, takes of the machine that the server lacks."""
+
+    def __init__(self) -> None:
+        self._since_s, self._used_s = time.perf_counter(), time.process_time()
+
+    def left(self) -> float:
+        """Cores that it has left to the server since it was made, in the mean."""
+        elapsed_s = time.perf_counter() - self._since_s
+        return len(os.sched_getaffinity(0)) - (time.process_time() - self._used_s) / elapsed_s
+
+
 async def overload(url: str, make: Callable[[int], bytes]) -> None:
     normal_s = statistics.median([await alone_s(url, make, 3 * 10**9 + n) for n in range(20)])
+    few = Callers()
     before = await capacity(url, make, MEASURE_S, CLIENTS)
+    left_by_few = few.left()
     async with (
         OpenLoop(url, make, TIMES_CAPACITY * before) as load,
         probing(url) as probes,
     ):
-        started_s = time.perf_counter()
+        started_s, many = time.perf_counter(), Callers()
         await asyncio.sleep(OVERLOAD_S)
         await load.until_seen(429, LEAST_REFUSED)
         await load.stop()
-        ended_s = time.perf_counter()
+        ended_s, left_by_many = time.perf_counter(), many.left()
         normal_again_s = await until_normal_s(url, make, normal_s)
     after = await capacity(url, make, MEASURE_S, CLIENTS)
     full_s = started_s + FULL_QUEUE_S
     answered = load.between(full_s, ended_s, 200) / (ended_s - full_s)
-    goodput = answered / statistics.mean([before, after])
+    share = answered / statistics.mean([before, after])
+    # Ten times the callers need ten times as much of the machine, elsewhere than at the server.
+    goodput = share * left_by_few / left_by_many
     refused_p99_s, probe_p99_s = load.took_s(429, 0.99), percentile(probes, 0.99)
     print(
         f"\ncapacity {before:.1f} before, {after:.1f} after (requests/s of {TEXTS} texts); sent "
         f"{load.sent / (ended_s - started_s):.0f}/s for {ended_s - started_s:.0f} s; answered "
-        f"{answered:.1f}/s, goodput {goodput:.3f}; 200 p50 {load.took_s(200, 0.5):.2f} s, p99 "
-        f"{load.took_s(200, 0.99):.2f} s; 429 p50 {1000 * load.took_s(429, 0.5):.1f} ms, p99 "
+        f"{answered:.1f}/s, {share:.3f} of it, with {left_by_many:.2f} cores left by the callers "
+        f"instead of {left_by_few:.2f}: goodput {goodput:.3f}; "
+        f"200 p50 {load.took_s(200, 0.5):.2f} s, p99 {load.took_s(200, 0.99):.2f} s; 429 p50 {1000 * load.took_s(429, 0.5):.1f} ms, p99 "
         f"{1000 * refused_p99_s:.1f} ms; probes p99 {1000 * probe_p99_s:.1f} ms of {len(probes)}; "
         f"normal ({1000 * normal_s:.0f} ms) again after {normal_again_s:.2f} s"
     )

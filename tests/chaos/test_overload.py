@@ -151,7 +151,8 @@ async def overload(url: str, make: Callable[[int], bytes]) -> None:
         f"{load.sent / (ended_s - started_s):.0f}/s for {ended_s - started_s:.0f} s; answered "
         f"{answered:.1f}/s, {share:.3f} of it, with {left_by_many:.2f} cores left by the callers "
         f"instead of {left_by_few:.2f}: goodput {goodput:.3f}; "
-        f"200 p50 {load.took_s(200, 0.5):.2f} s, p99 {load.took_s(200, 0.99):.2f} s; 429 p50 {1000 * load.took_s(429, 0.5):.1f} ms, p99 "
+        f"200 p50 {load.took_s(200, 0.5):.2f} s, p99 {load.took_s(200, 0.99):.2f} s; "
+        f"429 p50 {1000 * load.took_s(429, 0.5):.1f} ms, p99 "
         f"{1000 * refused_p99_s:.1f} ms; probes p99 {1000 * probe_p99_s:.1f} ms of {len(probes)}; "
         f"normal ({1000 * normal_s:.0f} ms) again after {normal_again_s:.2f} s"
     )

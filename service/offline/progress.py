@@ -47,7 +47,8 @@ class Progress:
             yield Phase(self._bars, self._console, description, total, done)
 
     def say(self, message: str) -> None:
-        self._console.print(message, highlight=False)
+        # As it stands: a file's or a label's name may hold square brackets.
+        self._console.print(message, highlight=False, markup=False)
 
 
 class Phase:
@@ -74,7 +75,7 @@ class Phase:
         )
         if not self._console.is_terminal and line_due:
             line = f"{self._description}: {self._done}/{self._total} {note}".rstrip()
-            self._console.print(f"{line}{self._left()}", highlight=False)
+            self._console.print(f"{line}{self._left()}", highlight=False, markup=False)
 
     def _left(self) -> str:
         """How long the rest takes at the pace so far; nothing of what ends within seconds."""

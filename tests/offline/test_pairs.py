@@ -59,6 +59,15 @@ def test_pair_that_judges_is_not_learned(
     assert "left 1 of 3 pairs out: they are dev data" in capsys.readouterr().err
 
 
+def test_name_of_a_file_is_told_as_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = ["a train\tleaves\t4", " \tleaves\t4", *(f"the food\tat {n}\t1" for n in range(12))]
+    data = written(tmp_path, *rows, name="pairs [red].tsv")
+    read_pairs_to_learn(data, None, SCORED, listening(capsys))
+    assert "pairs [red].tsv: dropped 1 of 14 rows: 1 empty" in capsys.readouterr().err
+
+
 def test_nothing_left_of_a_file_is_an_error_that_names_it(tmp_path: Path, quiet: Progress) -> None:
     good = written(tmp_path, "a train\tleaves\t4")
     blank = written(tmp_path, " \tleaves\t4", name="blank.tsv")

@@ -13,6 +13,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 EXTENSION = "encserve.connection"
 # Of the system: on, for 0 seconds.
 NO_LINGERING = struct.pack("ii", 1, 0)
+# A process that was stopped, or had long turns, finds its timers due before it looks at its
+# sockets: a deadline that has passed leaves it so long to read what is there.
+READ_FIRST_S = 0.01
 
 
 class ConnectionProtocol(HttpToolsProtocol):
@@ -33,6 +36,11 @@ class ConnectionProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
         for tell in tuple(self._watchers):
             tell()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close it, if no request lies there by now, which uvicorn would reset."""
+        close = super().timeout_keep_alive_handler
+        self.timeout_keep_alive_task = self.loop.call_later(READ_FIRST_S, close)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()

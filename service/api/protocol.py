@@ -14,7 +14,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.server import ServerState
 
-from service.api.connection import AnswerSide, ConnectionProtocol, reset
+from service.api.connection import READ_FIRST_S, AnswerSide, ConnectionProtocol, reset
 from service.api.probes import PROBES
 from service.api.read_pace import ReadPace
 from service.api.refusals import Limits, invalid_http, limits_of, written
@@ -29,7 +29,7 @@ READER_TOO_SLOW = "reader_too_slow"
 # What still comes after the last answer is thrown away for so long: closed at once, the connection
 # would be reset, and the answer lost. Also the time for a body whose request is answered already.
 LINGER_S = 2.0
-LOOK_S, READ_FIRST_S = 0.5, 0.01
+LOOK_S = 0.5
 
 
 class StrictProtocol(ConnectionProtocol):
@@ -206,7 +206,6 @@ class StrictProtocol(ConnectionProtocol):
         """Is anything overdue? One timer a connection, so that a request sets none."""
         now_s = self.loop.time()
         if now_s > self._look_due_s + LOOK_S:
-            # A process that was stopped finds its timers due before it looks at its sockets.
             self._pace.end()
             self._look_due_s = math.inf
             self._look_later = self.loop.call_later(READ_FIRST_S, self._look)

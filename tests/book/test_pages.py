@@ -15,7 +15,7 @@ import pytest
 from tests.book import encserve
 from tests.conftest import tiny_tokenizer
 from tests.offline.folders import bert, save
-from tests.offline.test_import import encoder
+from tests.offline.ready_made_folders import encoder
 
 ROOT = Path(__file__).parents[2]
 # `long`: the page with trainings of all kinds, too. `full`: with the default models and their base.

@@ -9,7 +9,7 @@ from typing import NamedTuple, Self, cast
 
 _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _RETRY_AFTER = re.compile(rb"\r\nretry-after: *(\d+)", re.IGNORECASE)
-_END_OF_HEAD = b"\r\n\r\n"
+END_OF_HEAD = b"\r\n\r\n"
 
 
 class Answer(NamedTuple):
@@ -48,8 +48,8 @@ class Connection(asyncio.Protocol):
     def close(self) -> None:
         self._transport.close()
 
-    async def ask(self, request: bytes) -> Answer:
-        """Send a whole request; the whole answer.
+    async def ask(self, *parts: bytes) -> Answer:
+        """Send a whole request, its parts in writes of their own; the whole answer.
 
         Raises:
             ConnectionError: the server hung up, or answered without a length.
@@ -57,7 +57,10 @@ class Connection(asyncio.Protocol):
         if self.closed:
             raise ConnectionError("the server has closed the connection")
         self._answer = asyncio.get_running_loop().create_future()
-        self._transport.write(request)
+        for part in parts:
+            self._transport.write(part)
+            if part is not parts[-1]:
+                await asyncio.sleep(0)
         return await self._answer
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -74,7 +77,7 @@ class Connection(asyncio.Protocol):
         self._fail("the server closed the connection before it answered")
 
     def _read_head(self) -> None:
-        end = self._received.find(_END_OF_HEAD)
+        end = self._received.find(END_OF_HEAD)
         if end < 0:
             return
         length = _CONTENT_LENGTH.search(self._received, 0, end)
@@ -82,7 +85,7 @@ class Connection(asyncio.Protocol):
             self._fail("the answer has no content-length")
             self.close()
             return
-        self._body_at = end + len(_END_OF_HEAD)
+        self._body_at = end + len(END_OF_HEAD)
         self._ends_at = self._body_at + int(length[1])
 
     def _deliver(self) -> None:

@@ -5,7 +5,7 @@ import socket
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any
 
 from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -62,27 +62,6 @@ class ConnectionProtocol(HttpToolsProtocol):
     def _is_whole(self) -> bool:
         """Every request that has begun is there to its last byte."""
         return not self._in_message
-
-
-class AnswerSide:
-    """What an answer may do with its connection: write, and close it when it was the last one.
-
-    The protocol is told of both, where uvicorn would go by it to the transport.
-    """
-
-    def __init__(
-        self,
-        transport: asyncio.Transport,
-        write: Callable[[bytes], None],
-        close: Callable[[], None],
-    ) -> None:
-        self.is_closing = transport.is_closing
-        self.write = write
-        self.close = close
-
-    def as_transport(self) -> asyncio.Transport:
-        """uvicorn asks for no more of a transport while it answers."""
-        return cast(asyncio.Transport, self)
 
 
 def reset(transport: asyncio.Transport) -> None:

@@ -14,7 +14,8 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.server import ServerState
 
-from service.api.connection import READ_FIRST_S, AnswerSide, ConnectionProtocol, reset
+from service.api.answer_side import AnswerSide
+from service.api.connection import READ_FIRST_S, ConnectionProtocol, reset
 from service.api.probes import PROBES
 from service.api.read_pace import ReadPace
 from service.api.refusals import Limits, invalid_http, limits_of, written
@@ -144,13 +145,12 @@ class StrictProtocol(ConnectionProtocol):
     def on_message_complete(self) -> None:
         self._untold_bytes = 0
         if self._unwanted_since_s is not None:
-            # From here on it is as a new one.
             self._unwanted_since_s, self._header_since_s = None, self.loop.time()
         super().on_message_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
-        cycle.transport = self._answer_side.as_transport()
+        cycle.transport = self._answer_side.begin()
         super()._start_asgi_task(cycle, app)
 
     def _count_header(self, added_bytes: int) -> None:
@@ -178,6 +178,7 @@ class StrictProtocol(ConnectionProtocol):
             self.transport.close()
 
     def on_response_complete(self) -> None:
+        self._answer_side.flush()
         if self._linger_since_s is not None:
             self.server_state.total_requests += 1
             return

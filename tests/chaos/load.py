@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from benchmarks.common import percentile
-from benchmarks.lean_client import Connection
+from benchmarks.lean_client import END_OF_HEAD, Connection
 
 # What became of a request that got no answer at all.
 LOST = 0
@@ -32,11 +32,13 @@ class OpenLoop:
     """Requests at random moments, `rate` a second, from the start of the block to its end.
 
     make: the whole bytes of a request, by its number.
+    apart: head and body in two writes, as clients in Python send them.
     """
 
     url: str
     make: Callable[[int], bytes]
     rate: float
+    apart: bool = False
     outcomes: list[Outcome] = field(default_factory=list)
     sent: int = 0
 
@@ -74,13 +76,6 @@ class OpenLoop:
     def unanswered(self) -> int:
         return self.sent - len(self.outcomes)
 
-    async def until_settled(self, most: int) -> None:
-        """Wait until no more than so many are unanswered; a minute at most."""
-        async with asyncio.timeout(60):
-            while self.unanswered > most:
-                self._seen.clear()
-                await self._seen.wait()
-
     def took_s(self, status: int, share: float) -> float:
         """A quantile of the times of the answers with this status."""
         return percentile([one.took_s for one in self.outcomes if one.status == status], share)
@@ -112,7 +107,7 @@ class OpenLoop:
         status, reason = LOST, ""
         try:
             connection = await self._connection()
-            answer = await connection.ask(request)
+            answer = await connection.ask(*self._parts(request))
             status = answer.status
             if status != 200:
                 reason = answer.body[:200].decode(errors="replace")
@@ -127,6 +122,12 @@ class OpenLoop:
         took_s = time.perf_counter() - due_s
         self.outcomes.append(Outcome(due_s, took_s, status, reason))
         self._seen.set()
+
+    def _parts(self, request: bytes) -> tuple[bytes, ...]:
+        if not self.apart:
+            return (request,)
+        body_at = request.index(END_OF_HEAD) + len(END_OF_HEAD)
+        return request[:body_at], request[body_at:]
 
     async def _connection(self) -> Connection:
         while self._idle:

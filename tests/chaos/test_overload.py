@@ -23,8 +23,8 @@ from tests.conftest import SENTENCES
 
 TIMES_CAPACITY = 10
 OVERLOAD_S = size(120.0, 1.5)
-# By then as much is finished as is begun: long requests take turns, so that none is answered in the
-# first seconds, and at the end half of the work of those that wait is done and not yet seen.
+# Told beside the goodput: by then as much is finished as is begun. Long requests take turns, so
+# none is answered in the first seconds, and half the work of those that wait at the end is done.
 FULL_QUEUE_S = size(15.0, 0.0)
 MEASURE_S = size(15.0, 0.5)
 # The cut is a second of cores that others use as well: it shows that everybody is answered or
@@ -140,17 +140,19 @@ async def overload(url: str, make: Callable[[int], bytes]) -> None:
         ended_s, left_by_many = time.perf_counter(), many.left()
         normal_again_s = await until_normal_s(url, make, normal_s)
     after = await capacity(url, make, MEASURE_S, CLIENTS)
+    answered = load.between(started_s, ended_s, 200) / (ended_s - started_s)
+    mean_capacity = statistics.mean([before, after])
+    goodput = answered / mean_capacity
+    # What bounds it, to read and not to judge by: the queue that fills, and callers, who with ten
+    # times the load need ten times as much of the cores, elsewhere than at the server.
     full_s = started_s + FULL_QUEUE_S
-    answered = load.between(full_s, ended_s, 200) / (ended_s - full_s)
-    share = answered / statistics.mean([before, after])
-    # Ten times the callers need ten times as much of the machine, elsewhere than at the server.
-    goodput = share * left_by_few / left_by_many
+    full = load.between(full_s, ended_s, 200) / (ended_s - full_s) / mean_capacity
     refused_p99_s, probe_p99_s = load.took_s(429, 0.99), percentile(probes, 0.99)
     print(
         f"\ncapacity {before:.1f} before, {after:.1f} after (requests/s of {TEXTS} texts); sent "
         f"{load.sent / (ended_s - started_s):.0f}/s for {ended_s - started_s:.0f} s; answered "
-        f"{answered:.1f}/s, {share:.3f} of it, with {left_by_many:.2f} cores left by the callers "
-        f"instead of {left_by_few:.2f}: goodput {goodput:.3f}; "
+        f"{answered:.1f}/s: goodput {goodput:.3f} ({full:.3f} once the queue was full; the callers "
+        f"left {left_by_many:.2f} cores instead of {left_by_few:.2f}); "
         f"200 p50 {load.took_s(200, 0.5):.2f} s, p99 {load.took_s(200, 0.99):.2f} s; "
         f"429 p50 {1000 * load.took_s(429, 0.5):.1f} ms, p99 "
         f"{1000 * refused_p99_s:.1f} ms; probes p99 {1000 * probe_p99_s:.1f} ms of {len(probes)}; "

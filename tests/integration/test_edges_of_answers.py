@@ -42,6 +42,16 @@ def test_body_that_comes_after_its_answer_costs_nobody_the_connection(quick: Liv
         assert read_all(connection) == b""
 
 
+def test_answer_comes_in_one_piece(quick: LiveServer) -> None:
+    """In two, its caller is woken twice, and has half of it if the process dies between them."""
+    body = b'{"input": "the food"}'
+    with connected(quick) as connection:
+        for _ in range(50):
+            connection.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+            head, _, answer = connection.recv(1 << 16).partition(b"\r\n\r\n")
+            assert f"content-length: {len(answer)}".encode() in head.split(b"\r\n")
+
+
 def test_body_that_does_not_come_after_its_answer_ends_the_connection(quick: LiveServer) -> None:
     with connected(quick) as connection:
         connection.sendall(NOWHERE.replace(b"9", b"9000"))

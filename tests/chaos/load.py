@@ -76,6 +76,13 @@ class OpenLoop:
     def unanswered(self) -> int:
         return self.sent - len(self.outcomes)
 
+    async def until_settled(self, most: int) -> None:
+        """Wait until no more than so many are unanswered; a minute at most."""
+        async with asyncio.timeout(60):
+            while self.unanswered > most:
+                self._seen.clear()
+                await self._seen.wait()
+
     def took_s(self, status: int, share: float) -> float:
         """A quantile of the times of the answers with this status."""
         return percentile([one.took_s for one in self.outcomes if one.status == status], share)

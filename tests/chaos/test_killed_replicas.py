@@ -55,10 +55,16 @@ def test_killed_replica_behind_haproxy_costs_nobody_an_answer(
 
 
 async def kills_behind(url: str, killed: Replica) -> None:
+    """Each kill when what had waited for the one before is answered.
+
+    A replica that starts takes the cores on which the other one computes, for a second: without
+    the wait, callers pile up from kill to kill until there are more than HAProxy takes.
+    """
     half = await capacity(url, request, MEASURE_S, CLIENTS) / 2
     async with OpenLoop(url, request, half, apart=True) as load:
         for _ in range(KILLS):
             await until_asked(killed)
+            await load.until_settled(CLIENTS)
             await asyncio.to_thread(killed.kill)
             killed.start()
             await asyncio.to_thread(killed.wait_until_ready)

@@ -50,23 +50,41 @@ class Taken(Generic[ItemT]):
 
 @dataclass
 class _Lanes(Generic[ItemT]):
-    """The requests of one priority: those that fit one batch, and those that need several."""
+    """The requests of one priority: those that fit one batch, and those that need several.
+
+    long: by size, each lane for up to twice as much as the one before; in the order of their turns.
+    """
 
     short: _Lane[ItemT] = field(default_factory=deque)
-    long: _Lane[ItemT] = field(default_factory=deque)
+    long: dict[int, _Lane[ItemT]] = field(default_factory=dict)
     short_was_first: bool = False
 
-    def in_turn(self) -> tuple[_Lane[ItemT], _Lane[ItemT]]:
-        return (self.long, self.short) if self.short_was_first else (self.short, self.long)
+    def put(self, request: _Request[ItemT], batches: int) -> None:
+        size = (batches - 1).bit_length()
+        lane = self.long.setdefault(size, deque()) if size else self.short
+        lane.append(request)
+
+    def in_turn(self) -> tuple[_Lane[ItemT], ...]:
+        long = self.long.values()
+        return (*long, self.short) if self.short_was_first else (self.short, *long)
+
+    def had_its_turn(self, lane: _Lane[ItemT]) -> None:
+        """A batch began with a text of this lane, which goes behind the other ones."""
+        self.short_was_first = lane is self.short
+        in_turn = sorted(self.long.items(), key=lambda sized: sized[1] is lane)
+        self.long = {size: other for size, other in in_turn if any(other)}
+
+    def clear(self) -> None:
+        self.short.clear()
+        self.long.clear()
 
 
 @dataclass(slots=True)
 class _Place(Generic[ItemT]):
-    """A text and where it stands: the `index`-th request of a lane."""
+    """A text and where it stands."""
 
     lanes: _Lanes[ItemT]
     lane: _Lane[ItemT]
-    index: int
     request: _Request[ItemT]
     item: ItemT
 
@@ -74,10 +92,11 @@ class _Place(Generic[ItemT]):
 class TokenQueue(Generic[ItemT]):
     """Batches within a token budget, fair among requests.
 
-    Interactive requests run before bulk ones. Requests that fit one batch stand in a short lane,
-    first come first served; larger ones stand in a long lane and take turns of a batch each. While
-    both lanes wait, batches start from them alternately: large requests delay the short ones by at
-    most one batch a worker, and get at least every second batch themselves.
+    Interactive requests run before bulk ones. Requests that fit one batch stand in a short lane;
+    larger ones in lanes by size (two batches, four, eight). In a lane it is first come, first
+    served. While short ones and others wait, batches start from them alternately, and those of the
+    others from one lane after the other: large requests delay the short ones by at most one batch
+    a worker, and get at least every second batch themselves.
 
     Args:
         max_batch_tokens: budget of a batch; a longer text runs alone.
@@ -93,9 +112,8 @@ class TokenQueue(Generic[ItemT]):
 
     def put(self, items: Sequence[ItemT], priority: Priority = Priority.INTERACTIVE) -> None:
         """Queue the texts of one request; a text may wait in several requests."""
-        lanes = self._classes[priority]
-        fits = sum(item.tokens for item in items) <= self._max_batch_tokens
-        (lanes.short if fits else lanes.long).append(deque(items))
+        batches = -(-sum(item.tokens for item in items) // self._max_batch_tokens)
+        self._classes[priority].put(deque(items), max(1, batches))
 
     def take(self, now_s: float, *, express: bool = False) -> Taken[ItemT]:
         """Remove and return the next batch; it is empty only if nothing wanted waits.
@@ -115,18 +133,18 @@ class TokenQueue(Generic[ItemT]):
             if not express:
                 self.clear()
             return taken
-        first = chosen[0]
-        first.lanes.short_was_first = first.lane is first.lanes.short
         for place in chosen:
             place.request.remove(place.item)
-        _move_to_the_end(chosen)
+        for place in chosen:
+            _leave_if_empty(place.lane)
+        first = chosen[0]
+        first.lanes.had_its_turn(first.lane)
         taken.batch = [place.item for place in chosen]
         return taken
 
     def clear(self) -> None:
         for lanes in self._classes.values():
-            lanes.short.clear()
-            lanes.long.clear()
+            lanes.clear()
 
     def _places(self, now_s: float, expired: list[ItemT], express: bool) -> Iterable[_Place[ItemT]]:
         """Every wanted text once, in its turn. Others are dropped when they come to the front."""
@@ -135,7 +153,7 @@ class TokenQueue(Generic[ItemT]):
             if express and priority is not Priority.INTERACTIVE:
                 return
             for lane in (lanes.short,) if express else lanes.in_turn():
-                for index, request in enumerate(lane):
+                for request in lane:
                     while request and not _runnable(request[0], now_s):
                         item = request.popleft()
                         if item.wanted:
@@ -144,7 +162,7 @@ class TokenQueue(Generic[ItemT]):
                         # Several callers may have queued the same text.
                         if _runnable(item, now_s) and id(item) not in seen:
                             seen.add(id(item))
-                            yield _Place(lanes, lane, index, request, item)
+                            yield _Place(lanes, lane, request, item)
 
 
 def _runnable(item: Waiting, now_s: float) -> bool:
@@ -177,14 +195,7 @@ def _of_like_length(window: list[_Place[ItemT]], max_tokens: int) -> list[_Place
     return chosen
 
 
-def _move_to_the_end(chosen: list[_Place[ItemT]]) -> None:
-    """Requests that gave go behind those that did not; the empty ones go for good."""
-    gave = {id(place.request) for place in chosen}
-    in_line = sorted(chosen, key=lambda place: place.index)
-    for last in {id(place.lane): place for place in in_line}.values():
-        lane = last.lane
-        front = [lane.popleft() for _ in range(last.index + 1)]
-        lane.extendleft(
-            request for request in reversed(front) if request and id(request) not in gave
-        )
-        lane.extend(request for request in front if request and id(request) in gave)
+def _leave_if_empty(lane: _Lane[ItemT]) -> None:
+    """Requests of which nothing waits any more go when they are the first of their lane."""
+    while lane and not lane[0]:
+        lane.popleft()

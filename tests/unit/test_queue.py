@@ -87,21 +87,67 @@ def test_large_request_gets_every_second_batch_however_many_short_ones_come() ->
     assert firsts == ["s", "x", "s", "x", "s", "x"]
 
 
-def test_large_requests_take_turns() -> None:
+def test_large_requests_of_like_size_are_served_in_the_order_they_came() -> None:
     queue = queue_of(large("x", 4), large("y", 4), large("z", 2, tokens=5))
     assert take_all(queue) == [
         ["x0", "x1"],
-        ["y0", "y1"],
-        ["z0"],
         ["x2", "x3"],
+        ["y0", "y1"],
         ["y2", "y3"],
+        ["z0"],
         ["z1"],
     ]
+
+
+def test_large_requests_of_different_sizes_take_turns() -> None:
+    """Two batches, four, and sixteen: the smallest waits for none of the others to end."""
+    queue = queue_of(large("huge", 32), large("big", 8), large("x", 4), large("y", 4))
+    firsts = [batch[0].rstrip("0123456789") for batch in take_all(queue)]
+    assert firsts[:9] == ["huge", "big", "x"] * 2 + ["huge", "big", "y"]
+    assert firsts == [*firsts[:9], "huge", "big", "y", *["huge"] * 12]
+
+
+def test_large_request_gets_its_turns_however_many_smaller_ones_come() -> None:
+    queue = queue_of(large("huge", 32))
+    firsts = []
+    for number in range(12):
+        queue.put(large(f"x{number}.", 4))
+        firsts.append(take(queue)[0][0])
+    assert firsts == ["h", "x"] * 6
+
+
+@given(
+    sizes=st.lists(st.integers(3, 40), min_size=1, max_size=20),
+    arrivals=st.lists(st.integers(3, 40), max_size=40),
+)
+def test_large_request_waits_for_no_more_than_a_turn_of_each_size_and_its_own_kind(
+    sizes: list[int], arrivals: list[int]
+) -> None:
+    def kind(texts: int) -> int:
+        return (-(-texts // 2) - 1).bit_length()
+
+    queue = queue_of(*(large(f"r{number}.", texts) for number, texts in enumerate(sizes)))
+    last = sizes[-1]
+    before_it = sum(-(-texts // 2) for texts in sizes if kind(texts) == kind(last))
+    kinds = {kind(texts) for texts in (*sizes, *arrivals)}
+    name = f"r{len(sizes) - 1}.{last - 1}"
+    for number in range(before_it * len(kinds)):
+        # Whatever comes meanwhile.
+        if arrivals:
+            queue.put(large(f"late{number}.", arrivals[number % len(arrivals)]))
+        if name in take(queue):
+            return
+    pytest.fail(f"not served within {before_it * len(kinds)} batches")
 
 
 def test_short_requests_are_served_in_the_order_they_came() -> None:
     queue = queue_of([Text("a", 7)], [Text("b", 7)], [Text("c", 1)])
     assert take_all(queue) == [["a"], ["b", "c"]]
+
+
+def test_short_request_that_gave_a_part_keeps_its_place() -> None:
+    queue = queue_of([Text("a", 5)], [Text("b0", 3), Text("b1", 5)], [Text("c", 3)])
+    assert take_all(queue) == [["a", "b0"], ["b1", "c"]]
 
 
 def test_bulk_runs_when_nothing_interactive_waits_and_fills_what_room_is_left() -> None:

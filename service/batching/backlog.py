@@ -1,11 +1,12 @@
 """Admission by tokens: how much waits for a model, for how long, and when to come back."""
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from enum import Enum
+from typing import NewType
 
-from service.batching.queue import Priority
+from service.batching.queue import Priority, size_of
 from service.batching.rate import DrainRate
 from service.errors import Overloaded, TooManyTokens
 from service.metrics import ModelMetrics
@@ -13,19 +14,14 @@ from service.metrics import ModelMetrics
 LEAST_RETRY_AFTER_S = 1.0
 
 
-class Lane(Enum):
-    """Which turns a request takes in the queue: see `TokenQueue`."""
-
-    SHORT = "fits a batch"
-    LONG = "takes several"
-    BULK = "runs on what the others leave"
+# Where a request stands in the queue, see `TokenQueue`: by its size, or behind all the others.
+Lane = NewType("Lane", int)
+SHORT, BULK = Lane(0), Lane(-1)
 
 
 def lane_of(tokens: int, priority: Priority, max_batch_tokens: int) -> Lane:
     """The lane of a request with so many tokens."""
-    if priority is Priority.BULK:
-        return Lane.BULK
-    return Lane.SHORT if tokens <= max_batch_tokens else Lane.LONG
+    return BULK if priority is Priority.BULK else Lane(size_of(tokens, max_batch_tokens))
 
 
 class Backlog:
@@ -40,11 +36,11 @@ class Backlog:
         self._max_tokens = max_tokens
         self._max_wait_s = max_wait_s
         self._texts = self._tokens = 0
-        self._waiting = dict.fromkeys(Lane, 0)
+        self._waiting: Counter[Lane] = Counter()
         self._rate = DrainRate()
         metrics.queue_texts.add(lambda: self._texts)
         metrics.queue_tokens.add(lambda: self._tokens)
-        metrics.queue_wait.add(lambda: self.wait_s(Lane.SHORT))
+        metrics.queue_wait.add(lambda: self.wait_s(SHORT))
 
     @property
     def empty(self) -> bool:
@@ -53,16 +49,9 @@ class Backlog:
     def wait_s(self, lane: Lane) -> float:
         """How long a new request of `lane` would wait, by what is before it and how fast that goes.
 
-        Short requests and long ones take turns, so a short one waits for no more of the long ones
-        than there is of short ones before it, and the reverse. 0 before any rate is known.
+        0 before any rate is known.
         """
-        short, long = self._waiting[Lane.SHORT], self._waiting[Lane.LONG]
-        before = {
-            Lane.SHORT: short + min(short, long),
-            Lane.LONG: long + min(short, long),
-            Lane.BULK: sum(self._waiting.values()),
-        }
-        return before[lane] * self._rate.seconds_a_token
+        return self._until(lane, 0) * self._rate.seconds_a_token
 
     def admit(self, tokens: int, lane: Lane, time_left_s: float = math.inf) -> None:
         """Raise unless `tokens` more may wait now.
@@ -90,13 +79,13 @@ class Backlog:
         wait_s = self.wait_s(lane)
         if not (tokens and wait_s):
             return
-        if wait_s > self._max_wait_s and lane is not Lane.BULK:
+        if wait_s > self._max_wait_s and lane != BULK:
             raise _overloaded(
                 f"a new request would wait for {wait_s:.1f} s, the limit is {self._max_wait_s:g} s "
                 "(ENCSERVE_MAX_QUEUE_WAIT_S)",
                 wait_s,
             )
-        answered_s = wait_s + tokens * self._rate.seconds_a_token
+        answered_s = self._until(lane, tokens) * self._rate.seconds_a_token
         if answered_s > time_left_s:
             raise _overloaded(
                 f"the answer would take {answered_s:.1f} s, the request's time is over in "
@@ -134,6 +123,23 @@ class Backlog:
         finally:
             with lock:
                 self._waiting[lane] -= tokens
+
+    def _until(self, lane: Lane, own_tokens: int) -> int:
+        """Tokens that run until so many of a new request of `lane` have.
+
+        Short requests take turns with all larger ones, and those with each other size: of others
+        no more runs than of one's own lane meanwhile.
+        """
+        if lane == BULK:
+            return sum(self._waiting.values()) + own_tokens
+        in_lane = self._waiting[lane] + own_tokens
+        # At once, as a scrape may ask while another thread counts.
+        waiting = tuple(self._waiting.items())
+        larger = [tokens for other, tokens in waiting if other not in (lane, SHORT, BULK)]
+        if lane == SHORT:
+            return in_lane + min(in_lane, sum(larger))
+        together = in_lane + sum(min(in_lane, tokens) for tokens in larger)
+        return together + min(together, self._waiting[SHORT])
 
     def _change(self, texts: int, tokens: int, lane: Lane) -> None:
         self._texts += texts

@@ -18,6 +18,12 @@ class Priority(IntEnum):
     BULK = 1
 
 
+def size_of(tokens: int, max_batch_tokens: int) -> int:
+    """0 for a request that fits one batch, 1 for up to two of them, 2 for four, 3 for eight."""
+    batches = -(-tokens // max_batch_tokens)
+    return max(0, batches - 1).bit_length()
+
+
 class Waiting(Protocol):
     """What the queue needs to know of a text that waits."""
 
@@ -59,8 +65,7 @@ class _Lanes(Generic[ItemT]):
     long: dict[int, _Lane[ItemT]] = field(default_factory=dict)
     short_was_first: bool = False
 
-    def put(self, request: _Request[ItemT], batches: int) -> None:
-        size = (batches - 1).bit_length()
+    def put(self, request: _Request[ItemT], size: int) -> None:
         lane = self.long.setdefault(size, deque()) if size else self.short
         lane.append(request)
 
@@ -112,8 +117,8 @@ class TokenQueue(Generic[ItemT]):
 
     def put(self, items: Sequence[ItemT], priority: Priority = Priority.INTERACTIVE) -> None:
         """Queue the texts of one request; a text may wait in several requests."""
-        batches = -(-sum(item.tokens for item in items) // self._max_batch_tokens)
-        self._classes[priority].put(deque(items), max(1, batches))
+        size = size_of(sum(item.tokens for item in items), self._max_batch_tokens)
+        self._classes[priority].put(deque(items), size)
 
     def take(self, now_s: float, *, express: bool = False) -> Taken[ItemT]:
         """Remove and return the next batch; it is empty only if nothing wanted waits.

@@ -3,12 +3,14 @@
 import asyncio
 import math
 import os
+import re
 import statistics
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
+import httpx2
 import orjson
 import pytest
 import uvloop
@@ -23,9 +25,6 @@ from tests.conftest import SENTENCES
 
 TIMES_CAPACITY = 10
 OVERLOAD_S = size(120.0, 1.5)
-# Told beside the goodput: by then as much is finished as is begun. Long requests take turns, so
-# none is answered in the first seconds, and half the work of those that wait at the end is done.
-FULL_QUEUE_S = size(15.0, 0.0)
 MEASURE_S = size(15.0, 0.5)
 # The cut is a second of cores that others use as well: it shows that everybody is answered or
 # refused, that probes are, and that it ends; times mean nothing there.
@@ -41,6 +40,7 @@ TEXTS = size(8, 64)
 PREPARED = size(6000, 100)
 # Half a second is long for the tiny model, and short for the test.
 CUT = {"ENCSERVE_MAX_QUEUE_WAIT_S": "0.5", "ENCSERVE_MAX_BATCH_TOKENS": "32"}
+TOKENS = re.compile(r'^encserve_tokens_total{.*kind="text".*} (\S+)$', re.MULTILINE)
 PROBES = ("/livez", "/readyz", "/metrics")
 
 
@@ -124,35 +124,50 @@ class Callers:
         return len(os.sched_getaffinity(0)) - (time.process_time() - self._used_s) / elapsed_s
 
 
+class Computed:
+    """What the server's models run, by its own count."""
+
+    def __init__(self, url: str) -> None:
+        self._url, self._since_s, self._before = url, time.perf_counter(), self._tokens(url)
+
+    def tokens_s(self) -> float:
+        """Tokens of texts a second since it was made."""
+        elapsed_s = time.perf_counter() - self._since_s
+        return (self._tokens(self._url) - self._before) / elapsed_s
+
+    @staticmethod
+    def _tokens(url: str) -> float:
+        page = httpx2.get(f"{url}/metrics", timeout=30).text
+        return sum(map(float, TOKENS.findall(page)))
+
+
 async def overload(url: str, make: Callable[[int], bytes]) -> None:
     normal_s = statistics.median([await alone_s(url, make, 3 * 10**9 + n) for n in range(20)])
-    few = Callers()
+    few, usual = Callers(), Computed(url)
     before = await capacity(url, make, MEASURE_S, CLIENTS)
-    left_by_few = few.left()
+    left_by_few, usual_tokens_s = few.left(), usual.tokens_s()
     async with (
         OpenLoop(url, make, TIMES_CAPACITY * before) as load,
         probing(url) as probes,
     ):
-        started_s, many = time.perf_counter(), Callers()
+        started_s, many, full = time.perf_counter(), Callers(), Computed(url)
         await asyncio.sleep(OVERLOAD_S)
         await load.until_seen(429, LEAST_REFUSED)
         await load.stop()
-        ended_s, left_by_many = time.perf_counter(), many.left()
+        ended_s, left_by_many, tokens_s = time.perf_counter(), many.left(), full.tokens_s()
         normal_again_s = await until_normal_s(url, make, normal_s)
     after = await capacity(url, make, MEASURE_S, CLIENTS)
     answered = load.between(started_s, ended_s, 200) / (ended_s - started_s)
     mean_capacity = statistics.mean([before, after])
     goodput = answered / mean_capacity
-    # What bounds it, to read and not to judge by: the queue that fills, and callers, who with ten
-    # times the load need ten times as much of the cores, elsewhere than at the server.
-    full_s = started_s + FULL_QUEUE_S
-    full = load.between(full_s, ended_s, 200) / (ended_s - full_s) / mean_capacity
+    # To read, and not to judge by: small requests are let in more often than large ones. Callers
+    # need ten times as much of the cores for ten times the load, elsewhere than at the server.
     refused_p99_s, probe_p99_s = load.took_s(429, 0.99), percentile(probes, 0.99)
     print(
         f"\ncapacity {before:.1f} before, {after:.1f} after (requests/s of {TEXTS} texts); sent "
         f"{load.sent / (ended_s - started_s):.0f}/s for {ended_s - started_s:.0f} s; answered "
-        f"{answered:.1f}/s: goodput {goodput:.3f} ({full:.3f} once the queue was full; the callers "
-        f"left {left_by_many:.2f} cores instead of {left_by_few:.2f}); "
+        f"{answered:.1f}/s: goodput {goodput:.3f} (tokens computed {tokens_s / usual_tokens_s:.3f} "
+        f"of it; the callers left {left_by_many:.2f} cores instead of {left_by_few:.2f}); "
         f"200 p50 {load.took_s(200, 0.5):.2f} s, p99 {load.took_s(200, 0.99):.2f} s; "
         f"429 p50 {1000 * load.took_s(429, 0.5):.1f} ms, p99 "
         f"{1000 * refused_p99_s:.1f} ms; probes p99 {1000 * probe_p99_s:.1f} ms of {len(probes)}; "

@@ -14,7 +14,7 @@ class DirectRoutes:
     """Pure ASGI middleware: a POST to a fixed path of a `StrictRoute` is answered by it at once.
 
     FastAPI finds a route by comparing path after path, and opens stacks for dependencies, forms and
-    files around it, of which these routes have none: a fifth of what a request costs the event
+    files around it, of which these routes have none: a sixth of what a request costs the event
     loop. All else goes that way: other methods, paths with parameters, an application below a path.
 
     Args:

@@ -58,7 +58,7 @@ def hold_out(
         train, dev, test = split(examples, problem_type, fractions, seed)
     else:
         test = _clean_test(holding.test, problem_type, say)
-        examples = _not_measured(examples, test, say)
+        examples = without(examples, test, "--test-data", say)
         labels = labels_of(examples, problem_type)
         _refuse_unknown(test, labels, problem_type)
         train, dev = split(examples, problem_type, (holding.dev_fraction,), seed)
@@ -82,18 +82,25 @@ def _clean_test(
     return cleaned.examples
 
 
-def _not_measured(
-    examples: Sequence[Example], test: Sequence[Example], say: Callable[[str], None]
+def without(
+    examples: Sequence[Example], held: Sequence[Example], option: str, say: Callable[[str], None]
 ) -> list[Example]:
-    """What is measured is not learned."""
-    measured = {key_of(example) for example in test}
-    left = [example for example in examples if key_of(example) not in measured]
+    """What is measured, or decides when to stop, is not learned: no text or pair of `held`.
+
+    Args:
+        option: where `held` comes from.
+
+    Raises:
+        DatasetInvalid: nothing is left.
+    """
+    keys = {key_of(example) for example in held}
+    left = [example for example in examples if key_of(example) not in keys]
     if len(left) < len(examples):
-        say(f"left {len(examples) - len(left)} of {len(examples)} texts out: they are test data")
+        say(f"left {len(examples) - len(left)} of {len(examples)} out: they are in {option}")
     if not left:
         raise DatasetInvalid(
-            "each text of the data is in --test-data, so that none is left to learn from: "
-            "leave --test-data out to have a part of the data measured, or name other texts"
+            f"all of the data is in {option}, so that nothing is left to learn from: "
+            f"leave {option} out to have a part of the data held out, or name other data"
         )
     return left
 

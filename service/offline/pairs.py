@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from typing import cast
 
 from service.errors import DatasetInvalid
-from service.offline.cleaning import clean, key_of
+from service.offline.cleaning import clean
 from service.offline.data import Example, ScoredPair
 from service.offline.embedding_training import EmbeddingConfig
-from service.offline.holding import Holding
+from service.offline.holding import Holding, without
 from service.offline.progress import Progress
 from service.offline.reading import read_belonging_pairs, read_scored_pairs
 from service.offline.splits import split
@@ -33,7 +33,7 @@ def read_pairs_to_learn(
         train, dev = split(pairs, "regression", (Holding.dev_fraction,), config.seed)
     else:
         dev = _cleaned(read(dev_data), dev_data, say)
-        train = _not_judging(pairs, dev, say)
+        train = without(pairs, dev, "--dev-data", say)
     return _as_pairs(train), _as_pairs(dev)
 
 
@@ -46,20 +46,6 @@ def _cleaned(pairs: Sequence[ScoredPair], source: str, say: Say) -> list[Example
             f"{source} has no pair to use: each needs two texts that are not empty"
         )
     return found.examples
-
-
-def _not_judging(pairs: Sequence[Example], dev: Sequence[Example], say: Say) -> list[Example]:
-    """What decides which weights are kept is not learned."""
-    judging = {key_of(pair) for pair in dev}
-    left = [pair for pair in pairs if key_of(pair) not in judging]
-    if len(left) < len(pairs):
-        say(f"left {len(pairs) - len(left)} of {len(pairs)} pairs out: they are dev data")
-    if not left:
-        raise DatasetInvalid(
-            "each pair of the data is in --dev-data, so that none is left to learn from: leave "
-            "--dev-data out to have a tenth held out, or name other pairs"
-        )
-    return left
 
 
 def _as_pairs(examples: Sequence[Example]) -> list[ScoredPair]:

@@ -60,7 +60,7 @@ def test_what_is_left_out_for_the_test_data_is_told() -> None:
     parts = held_out(EXAMPLES, Holding(test=test), said=said)
     assert said == [
         "test data: dropped 1 of 4 rows: 1 empty",
-        "left 2 of 40 texts out: they are test data",
+        "left 2 of 40 out: they are in --test-data",
     ]
     assert parts.labels == ("bad", "good")
     assert (len(parts.train) + len(parts.dev), len(parts.test)) == (38, 3)

@@ -56,7 +56,7 @@ def test_pair_that_judges_is_not_learned(
     train, dev = read_pairs_to_learn(data, dev_data, config, listening(capsys))
     assert [pair.first for pair in train] == ["a train", "at"]
     assert [pair.second for pair in dev] == ["is good"]
-    assert "left 1 of 3 pairs out: they are dev data" in capsys.readouterr().err
+    assert "left 1 of 3 out: they are in --dev-data" in capsys.readouterr().err
 
 
 def test_name_of_a_file_is_told_as_it_is(
@@ -73,5 +73,5 @@ def test_nothing_left_of_a_file_is_an_error_that_names_it(tmp_path: Path, quiet:
     blank = written(tmp_path, " \tleaves\t4", name="blank.tsv")
     with pytest.raises(DatasetInvalid, match=r"blank\.tsv has no pair to use"):
         read_pairs_to_learn(good, blank, SCORED, quiet)
-    with pytest.raises(DatasetInvalid, match="each pair of the data is in --dev-data"):
+    with pytest.raises(DatasetInvalid, match="all of the data is in --dev-data"):
         read_pairs_to_learn(good, good, SCORED, quiet)

@@ -49,10 +49,7 @@ def calibrate(
         ece_before=calibration_error(label_scores(logits, problem_type), targets, problem_type),
         ece_after=_crosswise_error(logits, targets, problem_type),
         wanted_precision=wanted_precision,
-        thresholds=_judged(
-            thresholds(scores, targets, labels, problem_type, wanted_precision),
-            *(scores, targets, labels, problem_type, wanted_precision),
-        ),
+        thresholds=thresholds(scores, targets, labels, problem_type, wanted_precision),
     )
 
 
@@ -136,33 +133,22 @@ def thresholds(
     """
     found = {}
     for index, label in enumerate(labels):
-        has = _having(targets, index, problem_type)
-        if threshold := _threshold(scores[:, index], has, wanted_precision):
-            found[label] = threshold
+        column, has = scores[:, index], _having(targets, index, problem_type)
+        if threshold := _threshold(column, has, wanted_precision):
+            kept = _crosswise_precision(column, has, wanted_precision)
+            found[label] = threshold.model_copy(update={"crosswise_precision": kept})
     return found
 
 
-def _judged(
-    found: dict[str, Threshold],
-    scores: FloatArray,
-    targets: Targets,
-    labels: Sequence[str],
-    problem_type: ProblemType,
-    wanted_precision: float,
-) -> dict[str, Threshold]:
-    """The thresholds with the precision that others, chosen on one half, have on the other."""
-    accepted = np.zeros(scores.shape, dtype=bool)
+def _crosswise_precision(
+    scores: FloatArray, has: npt.NDArray[np.bool_], wanted_precision: float
+) -> float | None:
+    """What thresholds chosen on one half have on the other."""
+    accepted = np.zeros(len(scores), dtype=bool)
     for mine, other in _halves(len(scores)):
-        chosen = thresholds(scores[other], targets[other], labels, problem_type, wanted_precision)
-        bars = [chosen[label].score if label in chosen else np.inf for label in labels]
-        accepted[mine] = scores[mine] >= np.array(bars)
-    judged = {}
-    for label, threshold in found.items():
-        index = list(labels).index(label)
-        right = _having(targets, index, problem_type)[accepted[:, index]]
-        share = float(right.mean()) if right.size else None
-        judged[label] = threshold.model_copy(update={"crosswise_precision": share})
-    return judged
+        if chosen := _threshold(scores[other], has[other], wanted_precision):
+            accepted[mine] = scores[mine] >= chosen.score
+    return float(has[accepted].mean()) if accepted.any() else None
 
 
 def _having(targets: Targets, label: int, problem_type: ProblemType) -> npt.NDArray[np.bool_]:

@@ -53,6 +53,10 @@ class ModelMetrics:
         self.texts_computed = metrics.texts.labels(model, version, "computed")
         self.texts_in_flight = metrics.texts.labels(model, version, "in_flight")
         self.texts_cached = metrics.texts.labels(model, version, "cached")
+        self._rejections = {
+            reason: metrics.rejected_requests.labels(model, version, reason)
+            for reason in REJECTIONS
+        }
 
     def declare(self, task: str, variant: str, labels: Sequence[str]) -> None:
         """Start the model's series at zero: a counter that appears late hides its first rise."""
@@ -61,8 +65,6 @@ class ModelMetrics:
         self._metrics.model_load_failed.labels(model)
         self._metrics.model_swaps.labels(model)
         self._metrics.request.declare(model, version)
-        for reason in REJECTIONS:
-            self._metrics.rejected_requests.labels(model, version, reason)
         if labels:
             self._confidence = self._metrics.confidence.labels(model, version)
         for label in labels:
@@ -74,7 +76,7 @@ class ModelMetrics:
 
     def rejected(self, reason: str) -> None:
         """A request was refused with the error code `reason`, one of `REJECTIONS`."""
-        self._metrics.rejected_requests.labels(*self._labels, reason).inc()
+        self._rejections[reason].inc()
 
     def ran(self, lengths: Sequence[int]) -> None:
         """A batch of texts of so many tokens each is run."""

@@ -17,6 +17,8 @@ LEAST_RETRY_AFTER_S = 1.0
 # Where a request stands in the queue, see `TokenQueue`: by its size, or behind all the others.
 Lane = NewType("Lane", int)
 SHORT, BULK = Lane(0), Lane(-1)
+# Beside a guessed lane: texts have half to four times as many tokens as their characters foretell.
+LANES_GUESSED = range(-1, 3)
 
 
 def lane_of(tokens: int, priority: Priority, max_batch_tokens: int) -> Lane:
@@ -46,15 +48,21 @@ class Backlog:
     def empty(self) -> bool:
         return not self._texts
 
-    def wait_s(self, lane: Lane) -> float:
+    def wait_s(self, lane: Lane, *, guessed: bool = False) -> float:
         """How long a new request of `lane` would wait, by what is before it and how fast that goes.
 
         0 before any rate is known.
-        """
-        return self._until(lane, 0) * self._rate.seconds_a_token
 
-    def admit(self, tokens: int, lane: Lane, time_left_s: float = math.inf) -> None:
-        """Raise unless `tokens` more may wait now.
+        Args:
+            guessed: the lane is, from the text's characters: what stands in those beside it is
+                before it, too. Else all were tokenized to be refused whose guess is an empty lane.
+        """
+        return self._until(lane, 0, guessed) * self._rate.seconds_a_token
+
+    def admit(
+        self, tokens: int, lane: Lane, time_left_s: float = math.inf, *, guessed: bool = False
+    ) -> None:
+        """Raise unless `tokens` more may wait now; `guessed` as for `wait_s`.
 
         A request that finds nothing before it is always admitted, whatever was measured: a rate
         from worse times must not refuse what would measure it anew.
@@ -76,7 +84,7 @@ class Backlog:
                 "ENCSERVE_MAX_QUEUE_TOKENS)",
                 waiting * self._rate.seconds_a_token,
             )
-        wait_s = self.wait_s(lane)
+        wait_s = self.wait_s(lane, guessed=guessed)
         if not (tokens and wait_s):
             return
         if wait_s > self._max_wait_s and lane != BULK:
@@ -85,7 +93,7 @@ class Backlog:
                 "(ENCSERVE_MAX_QUEUE_WAIT_S)",
                 wait_s,
             )
-        answered_s = self._until(lane, tokens) * self._rate.seconds_a_token
+        answered_s = self._until(lane, tokens, guessed) * self._rate.seconds_a_token
         if answered_s > time_left_s:
             raise _overloaded(
                 f"the answer would take {answered_s:.1f} s, the request's time is over in "
@@ -124,7 +132,7 @@ class Backlog:
             with lock:
                 self._waiting[lane] -= tokens
 
-    def _until(self, lane: Lane, own_tokens: int) -> int:
+    def _until(self, lane: Lane, own_tokens: int, guessed: bool) -> int:
         """Tokens that run until so many of a new request of `lane` have.
 
         Short requests take turns with all larger ones, and those with each other size: of others
@@ -132,14 +140,16 @@ class Backlog:
         """
         if lane == BULK:
             return sum(self._waiting.values()) + own_tokens
-        in_lane = self._waiting[lane] + own_tokens
         # At once, as a scrape may ask while another thread counts.
-        waiting = tuple(self._waiting.items())
-        larger = [tokens for other, tokens in waiting if other not in (lane, SHORT, BULK)]
+        waiting = {at: tokens for at, tokens in tuple(self._waiting.items()) if at != BULK}
+        short = waiting.pop(SHORT, 0)
         if lane == SHORT:
-            return in_lane + min(in_lane, sum(larger))
-        together = in_lane + sum(min(in_lane, tokens) for tokens in larger)
-        return together + min(together, self._waiting[SHORT])
+            in_lane = short + own_tokens
+            return in_lane + min(in_lane, sum(waiting.values()))
+        beside = LANES_GUESSED if guessed else range(1)
+        in_lane = own_tokens + sum(waiting.pop(Lane(lane + at), 0) for at in beside)
+        together = in_lane + sum(min(in_lane, tokens) for tokens in waiting.values())
+        return together + min(together, short)
 
     def _change(self, texts: int, tokens: int, lane: Lane) -> None:
         self._texts += texts

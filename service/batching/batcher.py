@@ -115,7 +115,8 @@ class Batcher(Generic[RowT]):
         lane = lane_of(max(tokens, about_tokens), priority, self.max_batch_tokens)
         try:
             self._memory.admit()
-            self._backlog.admit(tokens, lane, deadline_s - time.perf_counter())
+            left_s = deadline_s - time.perf_counter()
+            self._backlog.admit(tokens, lane, left_s, guessed=about_tokens > 0)
         except Overloaded as error:
             raise self._refused(error) from None
         return lane
@@ -193,8 +194,7 @@ class Batcher(Generic[RowT]):
             if to_run := [text for text in dict.fromkeys(pending) if not text.started]:
                 self._queue.put(to_run, priority)
                 self._pool.wake()
-        if cached := len(texts) - len(missing):
-            self._metrics.texts_cached.inc(cached)
+        self._metrics.texts_cached.inc(len(texts) - len(missing))
         try:
             return await request.answer
         finally:

@@ -130,6 +130,18 @@ def test_large_request_waits_for_as_much_of_each_other_size_as_of_its_own() -> N
         backlog.admit(300, TWO_BATCHES, time_left_s=4.1)
 
 
+def test_guess_waits_for_the_sizes_beside_it_too_but_not_for_far_ones() -> None:
+    """Else all were tokenized to be refused whose guess is an empty lane."""
+    backlog = measured_backlog(max_wait_s=2)
+    backlog.enter(3 * TOKENS_A_SECOND, Lane(3))
+    for guess in (Lane(1), Lane(2), Lane(4)):
+        backlog.admit(100, guess)
+        with pytest.raises(Overloaded):
+            backlog.admit(100, guess, guessed=True)
+    for guess in (SHORT, Lane(5)):
+        backlog.admit(100, guess, guessed=True)
+
+
 def test_what_is_being_tokenized_is_waited_for_as_if_it_were_there() -> None:
     registry = CollectorRegistry()
     backlog = measured_backlog(max_wait_s=2, registry=registry)

@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable
 from types import FrameType
@@ -48,6 +49,17 @@ class DrainingServer(uvicorn.Server):
         self._close_after_answers()
         self._leaves_at_s = time.monotonic() + self._drain_s
         logger.info("not ready any more; serving on for %g s", self._drain_s)
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until a signal ends it.
+
+        Raises:
+            KeyboardInterrupt: that was SIGINT. uvicorn raises the signal again for asyncio, which
+                was once seen to return as if nothing had been.
+        """
+        super().run(sockets)
+        if signal.SIGINT in self._captured_signals:
+            raise KeyboardInterrupt
 
     async def on_tick(self, counter: int) -> bool:
         if self._leaves_at_s is not None and time.monotonic() >= self._leaves_at_s:

@@ -54,8 +54,8 @@ class DrainingServer(uvicorn.Server):
         """Serve until a signal ends it.
 
         Raises:
-            KeyboardInterrupt: that was SIGINT. uvicorn raises the signal again for asyncio, which
-                was once seen to return as if nothing had been.
+            KeyboardInterrupt: that was SIGINT. uvicorn raises it again, of which nothing comes
+                where SIGINT was ignored at the start, as it is in the background of a script.
         """
         super().run(sockets)
         if signal.SIGINT in self._captured_signals:

@@ -37,14 +37,23 @@ def test_server_process_has_not_loaded_torch(process: Process) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sent", "status", "drain_s"),
-    # Whoever sends SIGINT sits at a terminal, and waits for no balancer.
-    [(signal.SIGTERM, 0, "0"), (signal.SIGINT, 130, "60")],
+    ("sent", "at_start", "status", "drain_s"),
+    [
+        (signal.SIGTERM, signal.SIG_DFL, 0, "0"),
+        # Whoever sends SIGINT sits at a terminal, and waits for no balancer.
+        (signal.SIGINT, signal.SIG_DFL, 130, "60"),
+        # As a script starts what it leaves in the background.
+        (signal.SIGINT, signal.SIG_IGN, 130, "60"),
+    ],
 )
 def test_signal_ends_the_process_in_order(
-    tiny_store: Path, sent: signal.Signals, status: int, drain_s: str
+    tiny_store: Path, sent: signal.Signals, at_start: signal.Handlers, status: int, drain_s: str
 ) -> None:
-    process = Process(tiny_store, os.environ | {"ENCSERVE_DRAIN_S": drain_s})
+    usual = signal.signal(sent, at_start)
+    try:
+        process = Process(tiny_store, os.environ | {"ENCSERVE_DRAIN_S": drain_s})
+    finally:
+        signal.signal(sent, usual)
     try:
         url = process.announced()[1]
         assert httpx2.get(f"{url}/readyz").status_code == 200

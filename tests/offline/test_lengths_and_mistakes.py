@@ -12,8 +12,8 @@ from service.offline.evaluation.lengths import error_by_length, right_by_length
 from service.offline.evaluation.report import write_report
 from tests.offline.scripted import Scripted, fields_of
 
-STARS = {"a": [1.5], "b b": [4.0], "c c c": [2.0]}
-RATED = [Example("a", 1.0), Example("b b", 1.0), Example("c c c", 2.0)]
+STARS = {"a": [1.5], "b b": [1.0], "c c c": [2.0]}
+RATED = [Example("a", 1.0), Example("b b", 4.0), Example("c c c", 2.0)]
 FAULTS = {"a": [2.0, -2.0], "b b": [3.0, -1.0], "c c c": [-0.5, -0.5]}
 MARKED = [Example("a", ("rude",)), Example("b b", ("late",)), Example("c c c", ("rude",))]
 
@@ -44,7 +44,7 @@ def rated() -> Evaluation:
 def test_number_that_is_farthest_off_is_the_worst_mistake() -> None:
     found = rated()
     assert [(m.text, m.truth, m.given, m.size) for m in found.mistakes] == [
-        ("b b", "1", "4", 3.0),
+        ("b b", "4", "1", 3.0),
         ("a", "1", "1.5", 0.5),
     ]
     assert sum(row["texts"] for row in found.measures["error_by_length"]) == 3

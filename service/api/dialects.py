@@ -29,7 +29,6 @@ OWN_STATUS: Statuses = {
     errors.UnsupportedMediaType: 415,
     errors.Overloaded: 429,
     errors.HeaderTooLarge: 431,
-    errors.InferenceFailed: 500,
     errors.ShuttingDown: 503,
     errors.TooManyConnections: 503,
     errors.DeadlineExceeded: 504,

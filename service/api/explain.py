@@ -11,6 +11,7 @@ from starlette.responses import Response
 from service.api.answer_schemas import ExplainResponse
 from service.api.classify import inputs_of
 from service.api.examples import EXPLAIN_REQUESTS, answers
+from service.api.headers import TRUNCATED
 from service.api.requests import StrictRoute
 from service.api.routing import (
     documented_responses,
@@ -71,6 +72,7 @@ async def explain_route(
         },
         engine,
         found[-1].answer,
+        {TRUNCATED: str(sum(sum(one.answer.truncated) for one in found))},
     )
 
 

@@ -16,6 +16,7 @@ from uvicorn.server import ServerState
 
 from service.api.answer_side import AnswerSide
 from service.api.connection import READ_FIRST_S, ConnectionProtocol, reset
+from service.api.parser import PlainParser
 from service.api.probes import PROBES
 from service.api.read_pace import ReadPace
 from service.api.refusals import Limits, invalid_http, limits_of, written
@@ -53,6 +54,7 @@ class StrictProtocol(ConnectionProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        self.parser = PlainParser(self)  # type: ignore[assignment]  # it does as httptools' does
         self._is_spare = False
         self._is_deaf = False
         self._is_ending = False
@@ -101,9 +103,6 @@ class StrictProtocol(ConnectionProtocol):
         self._untold_bytes += len(data)
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            # No other protocol is spoken here: the request is answered as the one it also is.
-            pass
         except httptools.HttpParserError:
             self._refuse(self._refusal or invalid_http())
             return

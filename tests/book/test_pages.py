@@ -141,11 +141,25 @@ def test_excerpts_stand_in_the_code_as_they_are_shown() -> None:
 
 
 @pytest.mark.parametrize(
-    "page", [*PAGES, *CHINESE.values(), "docs/README.md", "examples/README.md"]
+    "page",
+    sorted(
+        page.relative_to(ROOT).as_posix()
+        for folder in ("docs", "examples", ".")
+        for page in (ROOT / folder).glob("*.md" if folder == "." else "**/*.md")
+    ),
 )
 def test_links_between_pages_lead_somewhere(page: str) -> None:
-    for target, _ in LINK.findall((ROOT / page).read_text()):
-        assert not target or (ROOT / page).parent.joinpath(target).exists(), target
+    for target, section in LINK.findall((ROOT / page).read_text()):
+        there = (ROOT / page).parent.joinpath(target) if target else ROOT / page
+        assert there.exists(), target
+        assert not section or section in sections_of(there), f"{target}{section}"
+
+
+def sections_of(page: Path) -> set[str]:
+    """The anchors that a page's headings have: lower case, no signs, dashes for spaces."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    bare = (re.sub(r"[^\w\- ]", "", one.lower()) for one in headings)
+    return {"#" + one.replace(" ", "-") for one in bare}
 
 
 @pytest.mark.parametrize("page", CHINESE)

@@ -114,7 +114,7 @@ class OpenLoop:
         status, reason = LOST, ""
         try:
             connection = await self._connection()
-            answer = await connection.ask(*self._parts(request))
+            answer = await connection.ask(*_parts(request, self.apart))
             status = answer.status
             if status != 200:
                 reason = answer.body[:200].decode(errors="replace")
@@ -130,12 +130,6 @@ class OpenLoop:
         self.outcomes.append(Outcome(due_s, took_s, status, reason))
         self._seen.set()
 
-    def _parts(self, request: bytes) -> tuple[bytes, ...]:
-        if not self.apart:
-            return (request,)
-        body_at = request.index(END_OF_HEAD) + len(END_OF_HEAD)
-        return request[:body_at], request[body_at:]
-
     async def _connection(self) -> Connection:
         while self._idle:
             connection = self._idle.pop()
@@ -144,8 +138,25 @@ class OpenLoop:
         return await Connection.open(self.url)
 
 
-async def capacity(url: str, make: Callable[[int], bytes], seconds: float, clients: int) -> float:
-    """Requests a second that are answered, when `clients` always have one under way each."""
+def _parts(request: bytes, apart: bool) -> tuple[bytes, ...]:
+    if not apart:
+        return (request,)
+    body_at = request.index(END_OF_HEAD) + len(END_OF_HEAD)
+    return request[:body_at], request[body_at:]
+
+
+async def capacity(
+    url: str,
+    make: Callable[[int], bytes],
+    seconds: float,
+    clients: int,
+    *,
+    apart: bool = False,
+) -> float:
+    """Requests a second that are answered, when `clients` always have one under way each.
+
+    apart: they are sent as those of `OpenLoop` are, which takes more of all who read them.
+    """
     numbers = count(10**9)
     answered: list[float] = []
     started_s = time.perf_counter()
@@ -153,7 +164,7 @@ async def capacity(url: str, make: Callable[[int], bytes], seconds: float, clien
     async def client() -> None:
         connection = await Connection.open(url)
         while time.perf_counter() < started_s + seconds or len(answered) < clients:
-            answer = await connection.ask(make(next(numbers)))
+            answer = await connection.ask(*_parts(make(next(numbers)), apart))
             if answer.status == 200:
                 answered.append(time.perf_counter())
         connection.close()

@@ -60,7 +60,7 @@ async def kills_behind(url: str, killed: Replica) -> None:
     A replica that starts takes the cores on which the other one computes, for a second: without
     the wait, callers pile up from kill to kill until there are more than HAProxy takes.
     """
-    half = await capacity(url, request, MEASURE_S, CLIENTS) / 2
+    half = await capacity(url, request, MEASURE_S, CLIENTS, apart=True) / 2
     async with OpenLoop(url, request, half, apart=True) as load:
         for _ in range(KILLS):
             await until_asked(killed)

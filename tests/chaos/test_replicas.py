@@ -30,7 +30,7 @@ def test_restarting_one_of_two_replicas_under_half_load_loses_no_request(
 
 
 async def restarts(url: str, replicas: list[Replica]) -> None:
-    half = await capacity(url, request, MEASURE_S, CLIENTS) / 2
+    half = await capacity(url, request, MEASURE_S, CLIENTS, apart=True) / 2
     began_s = time.perf_counter()
     async with OpenLoop(url, request, half, apart=True) as load:
         for number in range(RESTARTS):

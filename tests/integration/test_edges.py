@@ -1,6 +1,7 @@
 """What a connection may do before a request is whole and after its answer is written."""
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -185,3 +186,22 @@ def test_request_to_upgrade_is_answered_as_the_plain_one(server: LiveServer) -> 
             b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
         )
         assert connection.recv(100).startswith(b"HTTP/1.1 200 ")
+
+
+def test_request_to_upgrade_keeps_its_body_which_is_no_request_of_its_own(
+    server: LiveServer,
+) -> None:
+    """In a packet with its head, or in one that comes later; so Java's client begins."""
+    hidden = json.dumps({"input": "the food", "user": "GET /livez HTTP/1.1\r\n\r\n"}).encode()
+    head = HEAD + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+    head += b"HTTP2-Settings: AAMAAABk\r\nContent-Length: %d\r\n\r\n" % len(hidden)
+    for parts in ((head + hidden,), (head, hidden)):
+        with connected(server) as connection:
+            for part in parts:
+                connection.sendall(part)
+                until(lambda: server.count("encserve_connections") == 1)
+            last = b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+            connection.sendall(last)
+            statuses = re.findall(rb"HTTP/1.1 (\d+) ", read_all(connection))
+        assert statuses == [b"200", b"200"]
+        until(lambda: server.count("encserve_connections") == 0)

@@ -114,24 +114,42 @@ def test_deletion_changes_the_label_and_none_of_its_words_could_be_spared(
 
 
 def test_where_one_word_is_enough_no_more_are_named(server: LiveServer) -> None:
+    seen = 0
     for text in some_texts(20, seed=5, most_words=7):
         (found,) = ask(server, input=text)
         shorter = [without(text, word) for word in found["words"]]
         labels = [entry["label"] for entry in ask(server, "/v1/classify", input=shorter)]
         if any(label != found["label"] for label in labels):
             assert len(found["deletion"]["removed"]) == 1
+            seen += 1
+    assert seen > 3
 
 
 @pytest.mark.parametrize("max_runs", [4, 12, 40])
 def test_explaining_costs_no_more_than_it_may(tiny_store: Path, max_runs: int) -> None:
-    with live_server(tiny_store, explain_max_runs=max_runs) as server:
+    with live_server(tiny_store, explain_max_runs=max_runs, cache_bytes=0) as server:
         for text in some_texts(12, seed=6, most_words=60):
+            before = tokens_run(server)
             (found,) = ask(server, input=text)
             assert found["runs"] <= max_runs
+            # By what the model has run, and not by what the explanation says of itself.
+            most = max_runs * min(found["full_tokens"], 32)
+            assert 0 < tokens_run(server) - before <= most
             places = [(word["start"], word["end"]) for word in found["words"]]
             covered = "".join(text[start:end] for start, end in places).replace(" ", "")
             assert covered == text[: places[-1][1]].replace(" ", "")
             assert len(places) == 1 or len(places) <= max_runs
+
+
+def tokens_run(server: LiveServer) -> float:
+    return server.count("encserve_tokens_total", model="sentiment", kind="text")
+
+
+def test_texts_that_were_cut_are_counted_in_the_header(server: LiveServer) -> None:
+    texts = ["the train " * 30, "a good train", "not good " * 40, "food"]
+    answer = server.client.post(PATH, json={"input": texts})
+    assert [entry["truncated"] for entry in answer.json()["data"]] == [True, False, True, False]
+    assert answer.headers["x-truncated-texts"] == "2"
 
 
 def test_long_text_is_halved_where_it_matters(server: LiveServer, tiny_store: Path) -> None:
@@ -180,13 +198,16 @@ def test_pairs_are_explained_in_both_texts(judge_server: LiveServer) -> None:
 
 
 def test_of_labels_of_which_many_hold_the_deletion_is_of_one(judge_server: LiveServer) -> None:
-    (text,) = some_texts(1, seed=10, most_words=9)
-    for label in ("food", "trains", "leaves"):
-        (found,) = ask(judge_server, input=text, model="topics", label=label)
-        if (deletion := found["deletion"]) is None:
-            continue
-        assert deletion["label"] == label
-        assert (deletion["score"] > 0.5) is not (found["score"] > 0.5)
+    seen = 0
+    for text in some_texts(8, seed=10, most_words=9):
+        for label in ("food", "trains", "leaves"):
+            (found,) = ask(judge_server, input=text, model="topics", label=label)
+            if (deletion := found["deletion"]) is None:
+                continue
+            assert deletion["label"] == label
+            assert (deletion["score"] > 0.5) is not (found["score"] > 0.5)
+            seen += 1
+    assert seen > 3
 
 
 def test_regression_is_explained_in_its_own_unit(judge_server: LiveServer) -> None:

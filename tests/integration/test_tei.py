@@ -1,12 +1,18 @@
 """text-embeddings-inference's dialect, over HTTP: shapes, statuses, and agreement with our own."""
 
+import time
+from types import SimpleNamespace
 from typing import Any
 
 import httpx2
 import numpy as np
 import numpy.typing as npt
 import pytest
+from starlette.requests import Request
 
+from service.answers import Answer
+from service.api.headers import compute_headers
+from service.settings import load_settings
 from tests.integration.conftest import LiveServer, ServerFactory
 
 TEXTS = ["the food", "the train leaves at nine", "a good good good train", "caf\u00e9 \U0001f642 9"]
@@ -190,7 +196,34 @@ def test_timing_headers_tell_of_this_request(server: LiveServer) -> None:
     parts = [int(headers[f"x-{part}-time"]) for part in ("tokenization", "queue", "inference")]
     # each is rounded for itself
     assert sum(parts) <= int(headers["x-total-time"]) + 2
-    assert headers["x-compute-time"] == headers["x-total-time"]
+
+
+def test_timing_headers_are_whole_milliseconds_of_each_stage() -> None:
+    scope = {
+        "type": "http",
+        "app": SimpleNamespace(state=SimpleNamespace(settings=load_settings())),
+        "state": {"started_s": time.perf_counter() - 90},
+    }
+    answer = Answer(
+        rows=np.zeros((2, 1), np.float32),
+        tokens=[3, 4],
+        full_tokens=[3, 4],
+        truncated=[False, False],
+        tokenize_s=0.011,
+        queue_s=0.022,
+        infer_s=0.0334,
+    )
+    headers = compute_headers(Request(scope), answer, ["one", "four"])
+    assert headers.pop("x-compute-type") == "cpu"
+    for name in ("x-compute-time", "x-total-time"):
+        assert 90_000 <= int(headers.pop(name)) < 100_000
+    assert headers == {
+        "x-compute-characters": "7",
+        "x-compute-tokens": "7",
+        "x-tokenization-time": "11",
+        "x-queue-time": "22",
+        "x-inference-time": "33",
+    }
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -173,9 +174,14 @@ def test_collector_that_is_away_holds_up_neither_answers_nor_the_end(tiny_store:
     with collecting() as gone:
         pass
     with live_server(tiny_store, otlp_endpoint=gone.url, trace_sample_ratio=1.0) as server:
+        asked_s = time.monotonic()
         answer = server.client.post("/v1/embeddings", json={"input": "the food"})
         assert answer.status_code == 200
         assert sampled(answer)
+        answered_s = time.monotonic()
+    # Far from the quarter of a minute that exporters try for by default.
+    assert answered_s - asked_s < 5
+    assert time.monotonic() - answered_s < 8
 
 
 def test_without_an_endpoint_there_are_no_traces(server: LiveServer) -> None:

@@ -8,9 +8,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+TENTHS = 7
+
 
 def kill_on_its_way(arguments: Sequence[str]) -> None:
-    """Start the command with a state saved at each step; SIGKILL it when it tells of a fifth."""
+    """Start the command with a state saved at each step; SIGKILL it when it tells of seven tenths,
+
+    so that it has looked at its dev split by then."""
     process = subprocess.Popen(
         [sys.executable, "-m", "service.cli", *arguments],
         stdout=subprocess.DEVNULL,
@@ -21,7 +25,7 @@ def kill_on_its_way(arguments: Sequence[str]) -> None:
     told = []
     for line in process.stderr:
         told.append(line)
-        if sum("train: " in one for one in told) == 2:
+        if sum("train: " in one for one in told) == TENTHS:
             process.send_signal(signal.SIGKILL)
             break
     process.stderr.close()

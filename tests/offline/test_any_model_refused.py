@@ -139,7 +139,8 @@ def test_weights_that_a_padded_model_lacks_are_not_made_up(base: Path) -> None:
 
 
 def test_code_that_comes_with_a_model_is_not_run(base: Path) -> None:
-    save(base, OTHERS["electra"](), model_type="own", auto_map={"AutoModel": "own.OwnModel"})
+    own = {"AutoConfig": "own.OwnConfig", "AutoModel": "own.OwnModel"}
+    save(base, OTHERS["electra"](), model_type="own", auto_map=own)
     (base / "own.py").write_text("raise SystemExit('it ran')")
     with pytest.raises(CheckpointInvalid, match="transformers cannot load"):
         export(base)

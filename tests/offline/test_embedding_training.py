@@ -1,12 +1,14 @@
 """Vectors trained on pairs: each objective moves what it says, also for vectors cut short."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from scipy.stats import spearmanr
 from typer.testing import CliRunner
 
 from service import cli
@@ -15,15 +17,18 @@ from service.offline.checkpoints import Checkpoint
 from service.offline.data import ScoredPair
 from service.offline.embedding_training import (
     EmbeddingConfig,
+    TrainedEmbedding,
     pair_loss,
     train_embedding,
 )
 from service.offline.predict import Predictor
 from service.offline.progress import Progress
+from service.offline.training.batches import packed_tensors
 from service.offline.training.pair_losses import read_objective, right_answers
+from service.offline.training.state import BEST_FILE
 from service.runtime.outputs import truncate_dimensions
 from service.store.repository import ModelRepository
-from tests.conftest import tiny_checkpoint
+from tests.conftest import tiny_checkpoint, tiny_tokenizer
 from tests.offline.killing import first_step_told, kill_on_its_way, saved_step
 from tests.offline.test_workshop import save_checkpoint
 
@@ -70,6 +75,19 @@ def test_texts_that_belong_together_find_each_other(
     assert "dev_spearman" not in trained.metrics
 
 
+def spearman_of(trained: TrainedEmbedding, pairs: Sequence[ScoredPair]) -> float:
+    tokenizer = tiny_tokenizer()
+
+    def vectors(texts: list[str]) -> torch.Tensor:
+        with torch.inference_mode():
+            rows = trained.model(*packed_tensors([tokenizer.encode(one).ids for one in texts]))
+        return torch.nn.functional.normalize(rows, dim=1)
+
+    firsts = vectors([pair.first for pair in pairs])
+    cosines = (firsts * vectors([pair.second for pair in pairs])).sum(dim=1)
+    return float(spearmanr(cosines.numpy(), [pair.score for pair in pairs]).statistic)
+
+
 def test_kept_weights_are_those_on_the_way_that_the_dev_pairs_like_best(
     checkpoint: Checkpoint, quiet: Progress
 ) -> None:
@@ -79,6 +97,10 @@ def test_kept_weights_are_those_on_the_way_that_the_dev_pairs_like_best(
     opposite = [replace(pair, score=1 - pair.score) for pair in PAIRS]
     wrong = train_embedding(checkpoint, opposite, PAIRS[::4], FAST, quiet, "toy")
     assert wrong.metrics["dev_spearman"] > wrong.history[-1]["spearman"]
+    # And that is what is handed back.
+    for trained in (wrong, right):
+        found = spearman_of(trained, PAIRS[::4])
+        assert found == pytest.approx(trained.metrics["dev_spearman"], abs=1e-3)
 
 
 def test_contrastive_loss_is_least_where_each_is_nearest_its_own() -> None:
@@ -215,7 +237,9 @@ def test_killed_training_goes_on_to_the_same_vectors(tmp_path: Path) -> None:
     whole = runner.invoke(cli.app, command(tmp_path, "whole"), catch_exceptions=False)
     assert whole.exit_code == 0, whole.output
     kill_on_its_way(command(tmp_path, "killed", "--save-every-s", "0"))
-    step = saved_step(tmp_path / "killed" / ".training" / "pairs")
+    state = tmp_path / "killed" / ".training" / "pairs"
+    step = saved_step(state)
+    assert (state / BEST_FILE).exists()
     again = runner.invoke(cli.app, command(tmp_path, "killed"), catch_exceptions=False)
     assert again.exit_code == 0, again.output
     assert first_step_told(again.output) > step

@@ -164,7 +164,8 @@ def trained_for(steps: int, folder: TrainingFolder | None, save_at: int = -1) ->
         optimizer.step()
         optimizer.zero_grad()
         if folder and step + 1 == save_at:
-            folder.save(Progressed(step + 1, 0.5, 3, ({"step": 3.0},)), model, optimizer)
+            best = {"weight": torch.full((2, 4), 3.0)}
+            folder.save(Progressed(step + 1, 0.5, 3, ({"step": 3.0},)), model, optimizer, best)
     return model
 
 
@@ -176,7 +177,8 @@ def test_run_that_goes_on_from_its_state_ends_in_the_same_weights(tmp_path: Path
     assert torch.equal(went_on.weight, trained_for(9, None).weight)
     done, best = again.load(nn.Linear(4, 2), torch.optim.AdamW(nn.Linear(4, 2).parameters()))
     assert (done.step, done.best_score, done.best_step) == (5, 0.5, 3)
-    assert best is None
+    assert best is not None
+    assert torch.equal(best["weight"], torch.full((2, 4), 3.0))
     clear_state(tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
 

@@ -21,7 +21,7 @@ from service.offline.checkpoints import Checkpoint
 from service.offline.data import Example
 from service.offline.export import export_onnx, publish_embedding
 from service.offline.heads import EmbeddingModel
-from service.offline.parity import BATCH_SIZES, LENGTHS, check_parity
+from service.offline.parity import BATCH_SIZES, LENGTHS, check_parity, grid
 from service.offline.progress import Progress
 from service.offline.training.batches import packed_tensors
 from service.runtime.session import PackedEncoder, open_session
@@ -67,6 +67,17 @@ def test_parity_covers_the_whole_grid(
     report = check_parity(model, tmp_path / "model.onnx", quiet, "tiny")
     assert report.cases == len(BATCH_SIZES) * (len(LENGTHS) + 1)
     assert report.max_abs_diff < 1e-5
+
+
+def test_grid_has_every_size_with_every_length_and_mixed_ones() -> None:
+    shapes = [tuple(map(len, texts)) for texts in grid(max(LENGTHS), 30, None)]
+    alike = {shape for shape in shapes if len(set(shape)) == 1}
+    assert {(length,) * size for size in BATCH_SIZES for length in LENGTHS} == alike
+    # Of two texts the lengths may be the same by chance.
+    assert {len(shape) for shape in shapes if len(set(shape)) > 1} >= {
+        size for size in BATCH_SIZES if size > 2
+    }
+    assert [len(text) for text in grid(max(LENGTHS) + 5, 30, None)[-1]] == [max(LENGTHS) + 5]
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls"])

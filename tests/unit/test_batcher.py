@@ -13,7 +13,6 @@ from prometheus_client import CollectorRegistry
 
 from service.batching.batcher import Batcher
 from service.batching.queue import Priority
-from service.batching.workers import NICENESS
 from service.errors import (
     InferenceFailed,
     Overloaded,
@@ -189,7 +188,7 @@ def test_runs_give_way_to_the_event_loop() -> None:
         await batcher.submit([[1]])
 
     with_batcher(Noting(), body)
-    assert niceness == [min(os.getpriority(os.PRIO_PROCESS, 0) + NICENESS, 19)]
+    assert niceness[0] > os.getpriority(os.PRIO_PROCESS, 0)
 
 
 def test_two_workers_run_side_by_side() -> None:

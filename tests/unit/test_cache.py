@@ -1,7 +1,7 @@
 import numpy as np
 from prometheus_client import CollectorRegistry
 
-from service.batching.cache import RowCache
+from service.batching.cache import ENTRY_OVERHEAD_BYTES, RowCache
 from service.metrics import Metrics
 
 
@@ -15,7 +15,8 @@ def test_least_recently_used_rows_go_first_and_the_bound_holds() -> None:
     for number in range(20):
         rows.put(bytes([number]), row(number))
         assert rows.get(bytes([0])) is not None
-        assert (registry.get_sample_value("encserve_cache_bytes") or 0) <= 5000
+        used = registry.get_sample_value("encserve_cache_bytes")
+        assert used == min(number + 1, 5) * (1 + 400 + ENTRY_OVERHEAD_BYTES) <= 5000
     assert rows.get(bytes([1])) is None
     assert rows.get(bytes([19])) is not None
 

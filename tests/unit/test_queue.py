@@ -1,4 +1,6 @@
-from dataclasses import dataclass
+import gc
+from collections import deque
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import given
@@ -57,10 +59,41 @@ def test_unwanted_text_is_passed_over_and_does_not_end_the_batch() -> None:
 
 
 def test_only_unwanted_texts_make_an_empty_batch() -> None:
-    queue = queue_of([Text("gone", 5, wanted=False)], large("gone", 9))
-    while take(queue):
-        pass
-    assert take(queue) == []
+    several = [replace(text, wanted=False) for text in large("gone", 9)]
+    assert take(queue_of([Text("gone", 5, wanted=False)], several)) == []
+
+
+def deques() -> int:
+    gc.collect()
+    return sum(type(one) is deque for one in gc.get_objects())
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_what_has_left_leaves_nothing_behind(wanted: bool) -> None:
+    """Each request is a deque of its own; ten thousand of them would be as many, and as slow."""
+    queue = queue_of()
+    before = deques()
+    for number in range(100):
+        for texts in ([Text(f"{number}", 5)], large(f"{number} ", 9)):
+            queue.put([replace(text, wanted=wanted) for text in texts])
+        take_all(queue)
+    assert deques() <= before + 3
+
+
+def test_text_of_several_requests_stands_in_a_batch_once() -> None:
+    text = Text("asked twice", 2)
+    assert take(queue_of([text], [text], [Text("another", 2)])) == ["asked twice", "another"]
+
+
+def test_express_takes_short_interactive_requests_and_nothing_else() -> None:
+    queue = queue_of(large("long", 9))
+    queue.put([Text("bulk", 1)], Priority.BULK)
+    assert queue.take(0.0, express=True).batch == []
+    queue.put([Text("short", 1)])
+    assert [text.name for text in queue.take(0.0, express=True).batch] == ["short"]
+    # What it may not take still waits.
+    left = [name for batch in take_all(queue) for name in batch]
+    assert sorted(left) == sorted(["bulk", *(text.name for text in large("long", 9))])
 
 
 def test_text_past_its_deadline_is_handed_out_as_expired_and_never_in_a_batch() -> None:

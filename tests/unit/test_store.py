@@ -87,13 +87,17 @@ def test_pointer_moves_last_so_that_a_crash_keeps_the_old_version(
     repository: ModelRepository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish(repository)
+    sync = os.fsync
 
     def crash(descriptor: int) -> None:
-        raise OSError("disk gone")
+        if (repository.root / "mood" / "2").exists():
+            raise OSError("disk gone")
+        sync(descriptor)
 
     monkeypatch.setattr(os, "fsync", crash)
     with pytest.raises(OSError, match="disk gone"):
         publish(repository)
+    assert repository.versions("mood") == ["1", "2"]
     assert repository.resolve("mood").manifest.version == "1"
     verify(repository.resolve("mood"))
 

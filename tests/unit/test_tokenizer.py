@@ -101,6 +101,16 @@ def test_windows_hold_every_token_in_order_and_overlap(
     assert (middles[0][0], middles[-1][-1]) == (kept, tokens - 1)
 
 
+def test_windows_share_an_eighth_of_their_tokens(tmp_path: Path) -> None:
+    tiny_tokenizer().save(str(tmp_path / "tokenizer.json"))
+    tokenizer = Tokenizer(tmp_path / "tokenizer.json", max_tokens=34)
+    ids = [1000, *range(200), 2000]
+    spans = tokenizer.windows(Tokenized(ids, len(ids), blank=False))
+    shared = [len({*one[1:-1]} & {*following[1:-1]}) for one, following in pairwise(spans)]
+    assert shared[:-1] == [32 // 8] * (len(spans) - 2)
+    assert shared[-1] >= 32 // 8
+
+
 def test_prompt_stays_when_the_beginning_is_cut(tokenizer: Tokenizer) -> None:
     (whole,) = tokenizer.encode_whole(["good bad " + "the " * 20 + "nine"])
     cut = tokenizer.truncate(whole, "left", kept=2)

@@ -1,6 +1,7 @@
 """Shapes of runs: what is tried, which is chosen, where it is kept, and that the server uses it."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,20 @@ def test_what_was_found_for_the_cpu_is_not_for_a_gpu(model: PublishedModel) -> N
     assert result.exit_code == 2
 
 
+def test_command_writes_the_shape_that_was_fastest(
+    model: PublishedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [measured(1000, 2, 1, 64), measured(3000, 1, 2, 128), measured(2000, 2, 1, 256)]
+    monkeypatch.setattr(tuning, "measure", lambda *_, **__: found)
+    command = ["tune", "--model-store", str(model.path.parent.parent)]
+    result = CliRunner().invoke(cli.app, command, env={"COLUMNS": "200"})
+    assert result.exit_code == 0, result.output
+    (kept,) = json.loads((model.path.parent / "tuning.json").read_text()).values()
+    assert (kept["workers"], kept["threads"], kept["max_batch_tokens"]) == (1, 2, 128)
+    (line,) = (line for line in result.output.splitlines() if "chosen" in line)
+    assert "3000" in line
+
+
 def test_command_measures_every_shape_and_writes_the_best(model: PublishedModel) -> None:
     store = model.path.parent.parent
     command = ["tune", "--model-store", str(store), "--seconds", "1"]
@@ -116,5 +131,9 @@ def test_command_measures_every_shape_and_writes_the_best(model: PublishedModel)
     assert found["workers"] * found["threads"] == available_cpus()
     assert found["tokens_per_s"] > 0
     assert result.output.count("chosen") == 1
+    rows = re.findall(r"^│ (\d+) +│ (\d+) +│ (\d+) +│", result.output, re.MULTILINE)
+    keys = ("workers", "threads", "max_batch_tokens")
+    tried = [Shape(**dict(zip(keys, map(int, row), strict=True))) for row in rows]
+    assert tried == list(shapes(available_cpus()))
     chosen = plan(model, load_settings(model_store=store)).shape
     assert chosen.max_batch_tokens == found["max_batch_tokens"]

@@ -131,8 +131,15 @@ def test_models_are_listed_with_their_facts_and_say_when_reports_are_hidden(
 ) -> None:
     page = open_page(fine=False)
     use_all(page, "models")
+    models = server.client.get("/v1/models").json()["data"]
     names = page.locator("#model-list h3").all_text_contents()
-    assert names == [card["id"] for card in server.client.get("/v1/models").json()["data"]]
+    assert names == [model["id"] for model in models]
+    for model, card in zip(models, page.locator("#model-list article").all(), strict=True):
+        *facts, reads, digest = card.locator("dd").all_text_contents()
+        known = [model["version"], model["task"], ", ".join(model["labels"])]
+        assert facts == [fact for fact in (*known, str(model["dimensions"] or "")) if fact]
+        assert re.findall(r"\d+", reads) == [str(model["max_tokens"])]
+        assert digest == model["digest"][:19]
     expect(page.locator("#model-list .note")).to_contain_text("ENCSERVE_SHOW_REPORTS")
 
 
@@ -148,8 +155,25 @@ def test_live_numbers_are_those_of_known_traffic(open_page: OpenPage, tiny_store
         expect(fill).not_to_have_text("none yet", timeout=15_000)
         runs = server.count("encserve_batch_texts_count", model="embedding")
         expect(fill).to_have_text(f"{12 / runs:.1f}")
-        expect(page.locator("[data-gauge=p99] .big")).to_contain_text("ms")
-        expect(page.locator("[data-gauge=workers] .big")).to_contain_text("/")
+        for name, share in (("p50", 0.5), ("p99", 0.99)):
+            bound_ms = 1000 * bound_of(server, share)
+            shown = f"{bound_ms:.1f} ms" if bound_ms < 10 else f"{bound_ms:.0f} ms"
+            expect(page.locator(f"[data-gauge={name}] .big")).to_have_text(shown)
+        workers = f"0 / {server.count('encserve_workers'):.0f}"
+        expect(page.locator("[data-gauge=workers] .big")).to_have_text(workers)
+        expect(page.locator("[data-gauge=queue] .big")).to_have_text("0")
+
+
+def bound_of(server: LiveServer, share: float) -> float:
+    """Seconds, the upper end of the bucket in which that quantile of the requests lies."""
+    counts = {
+        float(sample.labels["le"]): sample.value
+        for metric in server.registry.collect()
+        for sample in metric.samples
+        if sample.name == "encserve_request_duration_seconds_bucket"
+    }
+    assert counts[float("inf")] == 4
+    return min(bound for bound, count in counts.items() if count >= share * 4)
 
 
 def test_error_is_shown_as_a_sentence_and_gone_after_the_next_answer(open_page: OpenPage) -> None:
@@ -220,6 +244,7 @@ def test_colours_follow_the_system_and_the_choice_and_are_remembered(open_page: 
     page.reload()
     page.wait_for_selector("html[data-ready]")
     assert page.evaluate(ground) == light
+    assert open_page(color_scheme="light").evaluate(ground) == light
 
 
 def test_chinese_is_complete_chosen_by_the_browser_and_by_hand(open_page: OpenPage) -> None:

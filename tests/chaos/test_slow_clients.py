@@ -5,6 +5,7 @@ import http.client
 import json
 import os
 import socket
+import statistics
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -116,7 +117,8 @@ def test_slow_clients_are_closed_in_time_and_slow_nobody_down(target: Process) -
     assert max(slowest.values()) <= LIMIT_S + TOLERANCE_S, slowest
     codes = {"header": b"header_too_slow", "body": b"body_too_slow"}
     assert [one for one in ended if codes.get(one.kind, b"") not in one.answer] == []
-    assert beside
+    # Whatever else the machine does.
+    assert statistics.median(beside) < 1
     if BASELINE_S:
         found = (p99_ms(alone), p99_ms(beside))
         print(f"p99 {found[0]:.2f} ms alone, {found[1]:.2f} ms beside; closed after {slowest}")

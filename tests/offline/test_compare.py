@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import ModelProto, numpy_helper
 from scipy.stats import binomtest
 from typer.testing import CliRunner
 
@@ -16,6 +17,10 @@ from service.offline.evaluation.compare import (
     compare_classifiers,
     compare_embeddings,
 )
+from service.offline.predict import Predictor
+from service.store.repository import ModelRepository
+from tests.integration.test_canary import TEXTS as PHRASES
+from tests.integration.test_canary import publish_changed, tensor
 from tests.offline.scripted import MOODS, Scripted, fields_of
 from tests.offline.test_evaluation import run
 
@@ -153,6 +158,33 @@ def test_versions_are_compared_by_one_command(tiny_store: Path, tmp_path: Path) 
     output = run("compare", "sentiment@1", "sentiment", *options)
     assert "dropped" not in output
     assert "accuracy: no significant difference at 0.05" in output
+
+
+def turn_round(graph: ModelProto) -> None:
+    for name in ("classifier.weight", "classifier.bias"):
+        head = tensor(graph, name)
+        head.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(head), head.name))
+
+
+def test_each_side_of_the_comparison_is_the_version_that_was_named(
+    tiny_store: Path, tmp_path: Path
+) -> None:
+    """The second version says the opposite of the first, which is always right."""
+    publish_changed(tiny_store, "sentiment", turn_round)
+    model = ModelRepository(tiny_store).resolve("sentiment", "1")
+    scores = Predictor(model.path, model.manifest, "fp32").scores(PHRASES)
+    labels = [model.manifest.labels[place] for place in scores.argmax(axis=1)]
+    data = tmp_path / "mine.csv"
+    rows = [f"{text},{label}" for text, label in zip(PHRASES, labels, strict=True)]
+    data.write_text("\n".join(["text,label", *rows]))
+    options = ["--data", data, "--model-store", tiny_store]
+    for first, second, better in (
+        ("sentiment@1", "sentiment@2", "sentiment@1"),
+        ("sentiment@2", "sentiment@1", "sentiment@1"),
+        ("sentiment@2", "sentiment", "sentiment"),
+    ):
+        output = run("compare", first, second, *options)
+        assert f"accuracy: {better} is better" in output
 
 
 @pytest.mark.parametrize(

@@ -68,16 +68,28 @@ def deques() -> int:
     return sum(type(one) is deque for one in gc.get_objects())
 
 
-@pytest.mark.parametrize("wanted", [True, False])
-def test_what_has_left_leaves_nothing_behind(wanted: bool) -> None:
-    """Each request is a deque of its own; ten thousand of them would be as many, and as slow."""
+def test_what_has_left_leaves_nothing_behind() -> None:
+    """Each request is a deque of its own: ten thousand empty ones would be as slow as full ones."""
+    queue = queue_of()
+    # So that the queue is never empty; it fits into no batch of the others.
+    queue.put([Text("waits", BUDGET)], Priority.BULK)
+    before = deques()
+    for number in range(100):
+        for texts, batches in (([Text(f"{number}", 5)], 1), (large(f"{number} ", 9), 5)):
+            queue.put(texts)
+            taken = [name for _ in range(batches) for name in take(queue)]
+            assert taken == [text.name for text in texts]
+    assert deques() <= before + 2
+
+
+def test_what_nobody_waits_for_leaves_nothing_behind() -> None:
     queue = queue_of()
     before = deques()
     for number in range(100):
-        for texts in ([Text(f"{number}", 5)], large(f"{number} ", 9)):
-            queue.put([replace(text, wanted=wanted) for text in texts])
-        take_all(queue)
-    assert deques() <= before + 3
+        queue.put([Text(f"{number}", 5, wanted=False)])
+        queue.put([replace(text, wanted=False) for text in large(f"{number} ", 9)])
+        assert take(queue) == []
+    assert deques() <= before + 2
 
 
 def test_text_of_several_requests_stands_in_a_batch_once() -> None:

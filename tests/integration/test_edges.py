@@ -1,7 +1,9 @@
 """What a connection may do before a request is whole and after its answer is written."""
 
 import json
+import os
 import re
+import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -205,3 +207,17 @@ def test_request_to_upgrade_keeps_its_body_which_is_no_request_of_its_own(
             statuses = re.findall(rb"HTTP/1.1 (\d+) ", read_all(connection))
         assert statuses == [b"200", b"200"]
         until(lambda: server.count("encserve_connections") == 0)
+
+
+def test_curl_that_asks_for_http_2_is_answered_in_http_1_1(server: LiveServer) -> None:
+    command = ["curl", "-s", "--http2", "-w", "%{http_version} %{http_code}", "-o", os.devnull]
+    for body in (b'{"input": "the food"}', b'{"input": "%s"}' % (b"the food " * 2000)):
+        asked = ["-H", "Content-Type: application/json", "--data-binary", "@-"]
+        told = subprocess.run(
+            [*command, *asked, f"{server.url}/v1/embeddings"],
+            input=body,
+            capture_output=True,
+            check=True,
+            timeout=30,
+        )
+        assert told.stdout == b"1.1 200"

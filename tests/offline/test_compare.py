@@ -1,5 +1,6 @@
 """Better, worse or chance: two models on the same texts."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -170,14 +171,16 @@ def test_each_side_of_the_comparison_is_the_version_that_was_named(
     tiny_store: Path, tmp_path: Path
 ) -> None:
     """The second version says the opposite of the first, which is always right."""
-    publish_changed(tiny_store, "sentiment", turn_round)
-    model = ModelRepository(tiny_store).resolve("sentiment", "1")
+    store = tmp_path / "store"
+    shutil.copytree(tiny_store, store)
+    publish_changed(store, "sentiment", turn_round)
+    model = ModelRepository(store).resolve("sentiment", "1")
     scores = Predictor(model.path, model.manifest, "fp32").scores(PHRASES)
     labels = [model.manifest.labels[place] for place in scores.argmax(axis=1)]
     data = tmp_path / "mine.csv"
     rows = [f"{text},{label}" for text, label in zip(PHRASES, labels, strict=True)]
     data.write_text("\n".join(["text,label", *rows]))
-    options = ["--data", data, "--model-store", tiny_store]
+    options = ["--data", data, "--model-store", store]
     for first, second, better in (
         ("sentiment@1", "sentiment@2", "sentiment@1"),
         ("sentiment@2", "sentiment@1", "sentiment@1"),

@@ -48,6 +48,11 @@ class PlainParser:
             else:
                 return
 
+    def close(self) -> None:
+        """Nothing is fed any more; else parser and callbacks would hold each other, and the
+        connection, until the garbage collector comes by."""
+        del self._parser
+
     def on_message_complete(self) -> None:
         if not (self._parser.should_upgrade() and self._framing()):
             self._told.on_message_complete()

@@ -54,7 +54,7 @@ class StrictProtocol(ConnectionProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self.parser = PlainParser(self)  # type: ignore[assignment]  # it does as httptools' does
+        self.parser = self._plain_parser = PlainParser(self)  # type: ignore[assignment]
         self._is_spare = False
         self._is_deaf = False
         self._is_ending = False
@@ -84,6 +84,7 @@ class StrictProtocol(ConnectionProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.metrics.connections.dec()
+        self._plain_parser.close()
         if self._look_later is not None:
             self._look_later.cancel()
         # uvicorn tells only the newest of several requests that its caller has left.

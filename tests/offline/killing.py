@@ -12,9 +12,10 @@ TENTHS = 7
 
 
 def kill_on_its_way(arguments: Sequence[str]) -> None:
-    """Start the command with a state saved at each step; SIGKILL it when it tells of seven tenths,
+    """Start the command with a state saved at each step; SIGKILL it at seven tenths.
 
-    so that it has looked at its dev split by then."""
+    By then it has looked at its dev split.
+    """
     process = subprocess.Popen(
         [sys.executable, "-m", "service.cli", *arguments],
         stdout=subprocess.DEVNULL,

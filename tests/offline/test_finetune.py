@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import pytest
 import torch
@@ -24,14 +23,13 @@ from service.offline.finetune import FinetuneConfig, Finetuned, finetune
 from service.offline.making import Holding, make_classifier
 from service.offline.predict import Predictor
 from service.offline.progress import Progress
-from service.offline.training.batches import packed_tensors
 from service.offline.training.state import BEST_FILE
 from service.store.repository import ModelRepository, PublishedModel
-from tests.conftest import tiny_checkpoint, tiny_tokenizer
+from tests.conftest import tiny_checkpoint
+from tests.offline.answers import rows_of
 from tests.offline.killing import first_step_told, kill_on_its_way, saved_step
 from tests.offline.test_workshop import save_checkpoint
 
-FloatArray = npt.NDArray[np.float32]
 WORDS = ("the", "a", "train", "food", "nine", "leaves", "at")
 FAST = FinetuneConfig(epochs=30, batch_size=16, learning_rate=3e-3, freeze_embeddings=False)
 
@@ -58,15 +56,6 @@ def learn(
     dev = examples[::5]
     train = [example for index, example in enumerate(examples) if index % 5]
     return finetune(checkpoint, train, dev, labels, config, quiet, "toy")
-
-
-def rows_of(tuned: Finetuned, examples: Sequence[Example]) -> FloatArray:
-    """What the model that is handed back answers."""
-    tokenizer = tiny_tokenizer()
-    batch = packed_tensors([tokenizer.encode(example.text).ids for example in examples])
-    with torch.inference_mode():
-        rows: FloatArray = tuned.model(*batch).numpy()
-    return rows
 
 
 def test_one_label_of_many_is_learned(checkpoint: Checkpoint, quiet: Progress) -> None:

@@ -56,3 +56,15 @@ def open_page(browser: Browser, server: LiveServer) -> Iterator[OpenPage]:
     for context in contexts:
         context.close()
     assert faults == []
+
+
+def bound_of(server: LiveServer, share: float) -> float:
+    """Seconds, the upper end of the bucket in which that quantile of the requests lies."""
+    counts = {
+        float(sample.labels["le"]): sample.value
+        for metric in server.registry.collect()
+        for sample in metric.samples
+        if sample.name == "encserve_request_duration_seconds_bucket"
+    }
+    assert counts[float("inf")] == 4
+    return min(bound for bound, count in counts.items() if count >= share * 4)

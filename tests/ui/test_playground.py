@@ -13,7 +13,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from tests.integration.conftest import LiveServer, live_server
-from tests.ui.conftest import OpenPage
+from tests.ui.conftest import OpenPage, bound_of
 
 TEXT = "not a good train at nine"
 PANELS = ("explain", "similarity", "models", "live")
@@ -162,18 +162,6 @@ def test_live_numbers_are_those_of_known_traffic(open_page: OpenPage, tiny_store
         workers = f"0 / {server.count('encserve_workers'):.0f}"
         expect(page.locator("[data-gauge=workers] .big")).to_have_text(workers)
         expect(page.locator("[data-gauge=queue] .big")).to_have_text("0")
-
-
-def bound_of(server: LiveServer, share: float) -> float:
-    """Seconds, the upper end of the bucket in which that quantile of the requests lies."""
-    counts = {
-        float(sample.labels["le"]): sample.value
-        for metric in server.registry.collect()
-        for sample in metric.samples
-        if sample.name == "encserve_request_duration_seconds_bucket"
-    }
-    assert counts[float("inf")] == 4
-    return min(bound for bound, count in counts.items() if count >= share * 4)
 
 
 def test_error_is_shown_as_a_sentence_and_gone_after_the_next_answer(open_page: OpenPage) -> None:

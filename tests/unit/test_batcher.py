@@ -188,7 +188,8 @@ def test_runs_give_way_to_the_event_loop() -> None:
         await batcher.submit([[1]])
 
     with_batcher(Noting(), body)
-    assert niceness[0] > os.getpriority(os.PRIO_PROCESS, 0)
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    assert own < niceness[0] == min(own + 5, 19)
 
 
 def test_two_workers_run_side_by_side() -> None:

@@ -1,5 +1,7 @@
 """A request that asks for another protocol is told as if it had not asked, however it comes."""
 
+import gc
+import weakref
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -100,3 +102,17 @@ def test_body_that_is_not_what_its_head_says_is_refused() -> None:
 
 def test_many_requests_that_ask_for_another_protocol_may_come_at_once() -> None:
     assert len(told(request(b"bare", asks=True) * 2000, [])) == 2000
+
+
+def test_connection_that_is_closed_is_freed_without_the_garbage_collector() -> None:
+    found = Told()
+    parser = PlainParser(found)
+    parser.feed_data(request(*WITH_BODY, asks=True))
+    left = weakref.ref(found)
+    gc.disable()
+    try:
+        parser.close()
+        del found, parser
+        assert left() is None
+    finally:
+        gc.enable()

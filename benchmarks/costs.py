@@ -5,7 +5,7 @@
 A model run is measured in process, with nothing beside it, and how much dearer it is in a server
 that is full by the kernel's account of the server's threads; the event loop (HTTP, JSON, tokens,
 answers) by that of its main thread. What is dearer on a core that was at rest or at something else
-is told by `benchmarks.cooling`.
+is told by `benchmarks.cooling`, what is dearer where cores are not always busy by `part_load`.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,7 @@ from benchmarks.cooling import carried_over, rested, with_cooling
 from benchmarks.figures import print_table
 from benchmarks.generator import Drive, Stream, load_generator
 from benchmarks.lean_client import ask_once
+from benchmarks.part_load import busy_and_not, with_part_loads
 from benchmarks.processes import Server, encserve
 from benchmarks.sheet import Costs, LoopCost, RunCost, Shape, Sheet, per_text
 from benchmarks.simulated import LEAST_WIDE_TOKENS
@@ -141,6 +142,9 @@ def measure(
     costs = Costs(available_cpus(), narrow, wide, loop, client_request_s, cooling=cooling)
     crowded = in_server(traffic, loads["mixed"], costs, drive, server, seconds)
     costs = replace(costs, crowded=crowded)
+    lengths = [traffic.lengths(one.texts) for one in loads["mixed"]]
+    seen = busy_and_not(loads["mixed"], drive, server, seconds, costs.cores)
+    costs = with_part_loads(costs, mean(map(costs.loop.of, lengths)), seen)
     # On one core each, and of many lengths, as runs that take turns are dearer than a run again.
     narrow_only = [one for one in loads["mixed"] if one.tokens < LEAST_WIDE_TOKENS]
     lengths = [traffic.lengths(one.texts) for one in narrow_only]
@@ -258,13 +262,21 @@ def report(sheet: Sheet) -> None:
     print_table(["µs", "a request", "a text", "a token"], [["event loop", *loop]])
     for what, cost_s in (
         ("load generator, a request", costs.client_request_s),
-        ("taking turns, a request", costs.hand_over_s),
+        ("its timers, a request", costs.client_timer_s),
         ("a core that has rested", costs.cooling.most_s),
         ("HAProxy, a request", sheet.balancer_s),
         ("JSON of a text and its vector", sheet.json_s),
     ):
         print(f"{what}: {1e6 * cost_s:.0f} µs")
     print(f"it has rested for 63 % of that after {1000 * costs.cooling.rest_s:.1f} ms")
+    print_table(
+        ["cores busy", *(f"{one.busy:.0%}" for one in costs.part_loads)],
+        [
+            ["event loop, times", *(f"{one.times:.2f}" for one in costs.part_loads)],
+            ["woken after µs", *(f"{1e6 * one.woken_s:.0f}" for one in costs.part_loads)],
+            ["workers", *(f"{1e6 * one.worker_woken_s:.0f}" for one in costs.part_loads)],
+        ],
+    )
     print(f"memory of the server: {sheet.memory_mib:.0f} MiB")
 
 

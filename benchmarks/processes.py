@@ -29,8 +29,20 @@ class Usage:
 
     def main_thread_s(self) -> float:
         """Of the thread that the process began with: our server's event loop runs in it."""
-        counted = Path(f"/proc/{self.pid}/task/{self.pid}/schedstat").read_text()
-        return int(counted.split()[0]) / 1e9
+        return self._schedule(self.pid)[0]
+
+    def main_thread_waited_s(self) -> float:
+        """How long that thread had something to do and no core yet."""
+        return self._schedule(self.pid)[1]
+
+    def waited_s(self) -> float:
+        """The same of all threads that there are now."""
+        threads = Path(f"/proc/{self.pid}/task").iterdir()
+        return sum(self._schedule(int(thread.name))[1] for thread in threads)
+
+    def _schedule(self, thread: int) -> tuple[float, float]:
+        counted = Path(f"/proc/{self.pid}/task/{thread}/schedstat").read_text().split()
+        return int(counted[0]) / 1e9, int(counted[1]) / 1e9
 
     def memory_mib(self) -> float:
         return self._status_mib("VmRSS")

@@ -1,5 +1,6 @@
 """Unit costs of a server on one kind of machine, as `benchmarks.costs` measured them."""
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,12 +64,28 @@ class Cooling:
 
 
 @dataclass(frozen=True)
+class PartLoad:
+    """What holds where the cores are at work for the share `busy` of the time.
+
+    times: how many times dearer the event loop is than `LoopCost` says, and the load generator.
+    woken_s: what a thread that sleeps waits for a core when there is something to do for it.
+    worker_woken_s: the same of one that runs models, which sleeps and wakes more than once a run.
+    """
+
+    busy: float
+    times: float = 1.0
+    woken_s: float = 0.0
+    worker_woken_s: float = 0.0
+
+
+@dataclass(frozen=True)
 class Costs:
     """narrow: a run on one core; wide: one on all of them; both with nothing beside them.
 
     crowded: how many times longer a run takes while others are under way: they take the
         interpreter, the caches and the units of the cores from one another.
-    hand_over_s: what a request waits, all together, for threads that take turns.
+    loop, client_request_s: at full speed; client_timer_s: more, if a timer sends the request.
+    part_loads: in order of `busy`.
     """
 
     cores: int
@@ -76,9 +93,27 @@ class Costs:
     wide: RunCost
     loop: LoopCost
     client_request_s: float
-    hand_over_s: float = 0.0
+    client_timer_s: float = 0.0
     cooling: Cooling = Cooling()
     crowded: float = 1.0
+    part_loads: tuple[PartLoad, ...] = ()
+
+    def at(self, busy: float) -> PartLoad:
+        """Between the part loads that are known in a line, beyond them as at the last."""
+        known = self.part_loads
+        if not known:
+            return PartLoad(busy)
+        above = bisect_left(known, busy, key=lambda one: one.busy)
+        if above in (0, len(known)):
+            return known[min(above, len(known) - 1)]
+        low, high = known[above - 1], known[above]
+        share = (busy - low.busy) / (high.busy - low.busy)
+        return PartLoad(
+            busy,
+            low.times + share * (high.times - low.times),
+            low.woken_s + share * (high.woken_s - low.woken_s),
+            low.worker_woken_s + share * (high.worker_woken_s - low.worker_woken_s),
+        )
 
 
 @dataclass(frozen=True)
@@ -111,6 +146,7 @@ def read_sheet(path: Path) -> Sheet:
     made: dict[str, Any] = {name: kind(**costs.pop(name)) for name, kind in parts.items()}
     # Sheets of before have none.
     made["cooling"] = Cooling(**costs.pop("cooling", {}))
+    made["part_loads"] = tuple(PartLoad(**one) for one in costs.pop("part_loads", []))
     return Sheet(costs=Costs(**costs, **made), traffic=shapes, **found)
 
 

@@ -3,7 +3,8 @@
 Decisions are the server's own (`TokenQueue`); only what takes time is replaced by `Costs`. Runs
 share the cores: with more threads than cores each gets so much less of one. The event loop wakes
 from a sleep and so is let in at once: where all cores are busy, a run that is under way ends so
-much later. Cores that have rested are slow at first.
+much later. Cores that have rested are slow at first, and an event loop that sleeps in between takes
+more for a request.
 """
 
 import math
@@ -99,7 +100,7 @@ class Replica:
         self._crowded_at_s = -math.inf
         self._last_threads = 1
         self.cores = Cores(env, costs.cores, costs.cooling)
-        self.loop = Thread(env, self.cores, self.slow)
+        self.loop = Thread(env, self.cores, self.slow, costs)
         # Whoever else is on the machine and would be let in at once.
         self.threads = [self.loop]
         self.seen = Seen()
@@ -112,13 +113,15 @@ class Replica:
         cost_s = self._costs.loop.of(lengths)
         self.loop.do(BEFORE_QUEUE * cost_s, lambda: self._admit(asked, cost_s))
 
-    def slow(self, by_s: float) -> None:
+    def slow(self, by_s: float) -> bool:
         """Another thread of the machine needs a core: a run gives way if there is no free one."""
         self.seen.cpu_s += by_s
-        if self._full:
-            self._catch_up()
-            self._rng.choice(self._runs).left_s += by_s
-            self._look_later()
+        if not self._full:
+            return False
+        self._catch_up()
+        self._rng.choice(self._runs).left_s += by_s
+        self._look_later()
+        return True
 
     @property
     def _full(self) -> bool:
@@ -196,13 +199,14 @@ class Replica:
         takes_s = (self._costs.wide if wide else self._costs.narrow).of(lengths)
         threads = self._costs.cores if wide else 1
         takes_s += self._longer(takes_s, threads, sum(lengths))
+        takes_s += self._costs.at(self.cores.busy).worker_woken_s
         self.seen.busy_s += takes_s
         self.seen.cpu_s += takes_s * threads
         self._catch_up()
         run = _Run(batch, threads, express, takes_s)
         self._runs.append(run)
         if self._full:
-            run.left_s += sum(thread.left_s for thread in self.threads)
+            run.left_s += sum(thread.claim_s() for thread in self.threads)
         self._look_later()
         return True
 

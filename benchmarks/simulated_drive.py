@@ -44,9 +44,10 @@ def drive(
     """
     env = simpy.Environment()
     replica = Replica(env, costs, seed=seed, wide=wide)
-    generator = Thread(env, replica.cores, replica.slow)
+    generator = Thread(env, replica.cores, replica.slow, costs)
     replica.threads.append(generator)
     rng = random.Random(seed)
+    timer_s = costs.client_timer_s if rest_s or rate is not None else 0.0
     found, turn = Drive(), 0
 
     def send(then: Callable[[], None]) -> None:
@@ -66,13 +67,16 @@ def drive(
             then()
 
         def answered(asked: Asked) -> None:
-            after(env, costs.hand_over_s, lambda: generator.do(half_s, lambda: received(asked)))
+            generator.do(half_s, lambda: received(asked))
 
-        generator.do(half_s, lambda: replica.ask(lengths, answered))
+        generator.do(timer_s + half_s, lambda: replica.ask(lengths, answered))
 
     def client() -> None:
         if env.now < seconds:
-            send(lambda: after(env, rest_s, client))
+            send(rested_client if rest_s else client)
+
+    def rested_client() -> None:
+        after(env, rest_s, client)
 
     def arrive() -> None:
         if env.now < seconds:

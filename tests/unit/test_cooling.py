@@ -13,7 +13,7 @@ LENGTHS = [[10], [20], [15]]
 
 
 def test_cooling_and_handing_over_are_found_from_the_answers_alone() -> None:
-    real = replace(WARM, hand_over_s=0.0003, cooling=Cooling(0.004, 0.012, slower=2.0))
+    real = replace(WARM, cooling=Cooling(0.004, 0.012, slower=2.0))
     # A cold event loop takes so much longer as `slower` says.
     loops_s = [0.001, *[0.003] * (len(RESTS_S) - 1)]
     seen = [

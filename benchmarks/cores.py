@@ -1,9 +1,4 @@
-"""Simulated cores, which grow cold while they rest.
-
-A core that has rested is slow at first: the machine under a virtual one has to give it back, its
-clock is low, its caches are others'. All of that together costs so many seconds of work as
-`Cooling` says; the longer the rest, the more of them, but a very short one costs nothing.
-"""
+"""Simulated cores: how busy they are, and threads that work piece by piece."""
 
 import math
 from collections import deque
@@ -12,66 +7,31 @@ from typing import Any
 
 import simpy
 
-from benchmarks.sheet import Cooling, Costs
+from benchmarks.sheet import Costs
 
-# Of how cold a core is by how long it rests (Weibull's): above 1 it stays warm for a moment.
-SHAPE = 1.5
 # How busy the cores are is a mean of the last moments, older ones count less.
 BUSY_OVER_S = 0.25
 
 
 class Cores:
-    """Those of one machine. Whoever begins to work takes the one that came to rest last.
+    """Those of one machine; more threads than cores share them."""
 
-    More threads than cores share them, and as long as they do no core rests.
-    """
-
-    def __init__(self, env: simpy.Environment, count: int, cooling: Cooling) -> None:
+    def __init__(self, env: simpy.Environment, count: int) -> None:
         self._env = env
         self._count = count
-        self._cooling = cooling
+        self._threads = 0
         # How busy they were until then.
         self._busy, self._busy_at_s = 0.0, 0.0
-        # How cold, in seconds as `Cooling.most_s`; those at rest with the moment when that began.
-        self._resting = [(cooling.most_s, 0.0)] * count
-        self._working: deque[float] = deque()
-        self._sharing = 0
 
-    def begin(self, work_s: float, *, cold_s: float = 0.0, leaves_s: float = 0.0) -> float:
-        """A thread has so much work; returns the seconds by which it takes longer.
-
-        Args:
-            cold_s: at least so cold is the core for it.
-            leaves_s: at least so cold it leaves the core to the next one.
-        """
+    def begin(self) -> None:
+        """A thread has work."""
         self._note_busy()
-        if self._resting:
-            cold_s = max(cold_s, self._cold_s(*self._resting.pop()))
-        else:
-            # What it shares may be cold yet, and is warmed by both.
-            self._sharing += 1
-            cold_s = max(cold_s, self._working.popleft())
-        longer_s = min(cold_s, self._cooling.slower * work_s)
-        self._working.append(max(cold_s - longer_s, leaves_s))
-        return longer_s
-
-    def _cold_s(self, cold_s: float, since_s: float) -> float:
-        """By now, of a core that came to rest so cold."""
-        most_s, rest_s = self._cooling.most_s, self._cooling.rest_s
-        if cold_s >= most_s:
-            return cold_s
-        # As if it had come to rest warm, so much earlier.
-        before_s = rest_s * (-math.log1p(-cold_s / most_s)) ** (1 / SHAPE)
-        rested_s = before_s + self._env.now - since_s
-        return most_s * -math.expm1(-((rested_s / rest_s) ** SHAPE))
+        self._threads += 1
 
     def end(self) -> None:
         """A thread has done its work."""
         self._note_busy()
-        if self._sharing:
-            self._sharing -= 1
-            return
-        self._resting.append((self._working.popleft(), self._env.now))
+        self._threads -= 1
 
     @property
     def busy(self) -> float:
@@ -80,7 +40,7 @@ class Cores:
         return self._busy
 
     def _note_busy(self) -> None:
-        working = len(self._working) / self._count
+        working = min(1.0, self._threads / self._count)
         kept = math.exp((self._busy_at_s - self._env.now) / BUSY_OVER_S)
         self._busy = working + (self._busy - working) * kept
         self._busy_at_s = self._env.now
@@ -90,7 +50,7 @@ class Thread:
     """Work done piece by piece, let in at once where it is awake.
 
     How long it takes to wake it, and how much longer a piece takes, depends on how busy the cores
-    are; what cold cores cost is in that.
+    are.
 
     Args:
         slowed: is told how long a piece takes; whether a run gave way to it.
@@ -127,13 +87,12 @@ class Thread:
     def _begin(self) -> None:
         takes_s, then = self._waiting.popleft()
         takes_s *= self._costs.at(self._cores.busy).times
-        self._cores.begin(0.0)
+        self._cores.begin()
         self._until_s = self._env.now + takes_s
         self._given_way = self._slowed(takes_s)
         after(self._env, takes_s, lambda: self._end(then))
 
     def _end(self, then: Callable[[], None]) -> None:
-        # Whoever is woken finds this core still at work, and begins on another.
         then()
         self._cores.end()
         if self._waiting:

@@ -4,8 +4,8 @@
 
 A model run is measured in process, with nothing beside it, and how much dearer it is in a server
 that is full by the kernel's account of the server's threads; the event loop (HTTP, JSON, tokens,
-answers) by that of its main thread. What is dearer on a core that was at rest or at something else
-is told by `benchmarks.cooling`, what is dearer where cores are not always busy by `part_load`.
+answers) by that of its main thread. What is dearer where cores are not always busy is told by
+`benchmarks.part_load`.
 """
 
 import argparse
@@ -13,7 +13,6 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
-from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
 from statistics import mean, median
@@ -25,14 +24,12 @@ from scipy.optimize import nnls
 
 from benchmarks.balancers import balancer
 from benchmarks.common import STORE, load_encoder, machine, percentile
-from benchmarks.cooling import carried_over, rested, with_cooling
 from benchmarks.figures import print_table
 from benchmarks.generator import Drive, Stream, load_generator
 from benchmarks.lean_client import ask_once
 from benchmarks.part_load import busy_and_not, with_part_loads
 from benchmarks.processes import Server, encserve
 from benchmarks.sheet import Costs, LoopCost, RunCost, Shape, Sheet, per_text
-from benchmarks.simulated import LEAST_WIDE_TOKENS
 from benchmarks.simulated_drive import drive as simulate
 from benchmarks.traffic import Request, Traffic, distinct_texts, short_texts
 from service.runtime.cpus import available_cpus
@@ -138,17 +135,12 @@ def measure(
     wide_encoder = type(encoder)(session, traffic.manifest.output, traffic.manifest.width)
     wide = _fit_runs(*one_by_one(wide_encoder, batches, seconds))
     loop, client_request_s = loop_cost(loads, drive, server, seconds)
-    cooling = carried_over(encoder, wide_encoder, partial(ids_of_length, ids))
-    costs = Costs(available_cpus(), narrow, wide, loop, client_request_s, cooling=cooling)
+    costs = Costs(available_cpus(), narrow, wide, loop, client_request_s)
     crowded = in_server(traffic, loads["mixed"], costs, drive, server, seconds)
     costs = replace(costs, crowded=crowded)
     lengths = [traffic.lengths(one.texts) for one in loads["mixed"]]
     seen = busy_and_not(loads["mixed"], drive, server, seconds, costs.cores)
-    costs = with_part_loads(costs, mean(map(costs.loop.of, lengths)), seen)
-    # On one core each, and of many lengths, as runs that take turns are dearer than a run again.
-    narrow_only = [one for one in loads["mixed"] if one.tokens < LEAST_WIDE_TOKENS]
-    lengths = [traffic.lengths(one.texts) for one in narrow_only]
-    return with_cooling(costs, lengths, rested(narrow_only, drive, server, seconds))
+    return with_part_loads(costs, mean(map(costs.loop.of, lengths)), seen)
 
 
 def in_server(
@@ -263,12 +255,10 @@ def report(sheet: Sheet) -> None:
     for what, cost_s in (
         ("load generator, a request", costs.client_request_s),
         ("its timers, a request", costs.client_timer_s),
-        ("a core that has rested", costs.cooling.most_s),
         ("HAProxy, a request", sheet.balancer_s),
         ("JSON of a text and its vector", sheet.json_s),
     ):
         print(f"{what}: {1e6 * cost_s:.0f} µs")
-    print(f"it has rested for 63 % of that after {1000 * costs.cooling.rest_s:.1f} ms")
     print_table(
         ["cores busy", *(f"{one.busy:.0%}" for one in costs.part_loads)],
         [

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
+import numpy as np
 from sklearn.isotonic import IsotonicRegression
 
 from benchmarks.generator import Drive, Stream
@@ -82,16 +83,17 @@ def with_part_loads(costs: Costs, loop_s: float, seen: Sequence[Busy]) -> Costs:
     times = IsotonicRegression(increasing=False).fit_transform(
         [one.busy for one in in_order], [one.loop_s / loop_s for one in in_order]
     )
-    # A request wakes it twice: to be read, and when its run is done. Where one caller is alone, a
-    # worker waits for nobody but the machine.
+    # Only where one caller is alone does a worker wait for nobody but the machine; at full speed it
+    # never sleeps.
+    alone = [one for one in in_order if one.alone]
+    waits_s = [one.workers_waited_s / costs.cores for one in alone]
+    workers_s = np.interp(
+        [one.busy for one in in_order], [*(one.busy for one in alone), full.busy], [*waits_s, 0.0]
+    )
+    # A request wakes the event loop twice: to be read, and when its run is done.
     part_loads = tuple(
-        PartLoad(
-            one.busy,
-            float(dearer),
-            one.waited_s / 2,
-            one.workers_waited_s / costs.cores if one.alone else 0.0,
-        )
-        for one, dearer in zip(in_order, times, strict=True)
+        PartLoad(one.busy, float(dearer), one.waited_s / 2, float(worker_s))
+        for one, dearer, worker_s in zip(in_order, times, workers_s, strict=True)
     )
     costs = replace(costs, part_loads=part_loads)
     client_s = full.client_s / costs.at(full.busy).times

@@ -10,8 +10,6 @@ import orjson
 
 # What the server takes where it was not tuned.
 MAX_BATCH_TOKENS = 128
-# What a run of so many works on finds room beside the weights.
-CLEAN_TOKENS = 32
 
 
 @dataclass(frozen=True)
@@ -40,27 +38,6 @@ class LoopCost:
 
     def of(self, lengths: Sequence[int]) -> float:
         return self.request_s + self.text_s * len(lengths) + self.token_s * sum(lengths)
-
-
-@dataclass(frozen=True)
-class Cooling:
-    """What work costs more on a core that is cold: it has rested, or its caches hold other things.
-
-    most_s: seconds, however long it rested; rest_s: after such a rest 63 % of them;
-    slower: until it is warm, a second of work takes so many more;
-    token_s: what each token of a run, beyond the first few, costs whatever comes next on that core;
-    switch_s: what a run costs more after one of the other kind, as each has weights of its own.
-    """
-
-    most_s: float = 0.0
-    rest_s: float = 0.01
-    slower: float = 1.0
-    token_s: float = 0.0
-    switch_s: float = 0.0
-
-    def left_by(self, tokens: int) -> float:
-        """How cold a run of so many tokens leaves its core."""
-        return self.token_s * max(0, tokens - CLEAN_TOKENS)
 
 
 @dataclass(frozen=True)
@@ -94,7 +71,6 @@ class Costs:
     loop: LoopCost
     client_request_s: float
     client_timer_s: float = 0.0
-    cooling: Cooling = Cooling()
     crowded: float = 1.0
     part_loads: tuple[PartLoad, ...] = ()
 
@@ -144,9 +120,7 @@ def read_sheet(path: Path) -> Sheet:
     shapes = {name: Shape(**shape) for name, shape in found.pop("traffic").items()}
     parts = {"narrow": RunCost, "wide": RunCost, "loop": LoopCost}
     made: dict[str, Any] = {name: kind(**costs.pop(name)) for name, kind in parts.items()}
-    # Sheets of before have none.
-    made["cooling"] = Cooling(**costs.pop("cooling", {}))
-    made["part_loads"] = tuple(PartLoad(**one) for one in costs.pop("part_loads", []))
+    made["part_loads"] = tuple(PartLoad(**one) for one in costs.pop("part_loads"))
     return Sheet(costs=Costs(**costs, **made), traffic=shapes, **found)
 
 

@@ -3,8 +3,7 @@
 Decisions are the server's own (`TokenQueue`); only what takes time is replaced by `Costs`. Runs
 share the cores: with more threads than cores each gets so much less of one. The event loop wakes
 from a sleep and so is let in at once: where all cores are busy, a run that is under way ends so
-much later. Cores that have rested are slow at first, and an event loop that sleeps in between takes
-more for a request.
+much later. An event loop that sleeps in between takes more for a request.
 """
 
 import math
@@ -98,8 +97,7 @@ class Replica:
         self._at_s = 0.0
         self._next_look = 0
         self._crowded_at_s = -math.inf
-        self._last_threads = 1
-        self.cores = Cores(env, costs.cores, costs.cooling)
+        self.cores = Cores(env, costs.cores)
         self.loop = Thread(env, self.cores, self.slow, costs)
         # Whoever else is on the machine and would be let in at once.
         self.threads = [self.loop]
@@ -198,8 +196,9 @@ class Replica:
         wide = self._wide and alone and sum(lengths) >= LEAST_WIDE_TOKENS
         takes_s = (self._costs.wide if wide else self._costs.narrow).of(lengths)
         threads = self._costs.cores if wide else 1
-        takes_s += self._longer(takes_s, threads, sum(lengths))
         takes_s += self._costs.at(self.cores.busy).worker_woken_s
+        for _ in range(threads):
+            self.cores.begin()
         self.seen.busy_s += takes_s
         self.seen.cpu_s += takes_s * threads
         self._catch_up()
@@ -209,15 +208,6 @@ class Replica:
             run.left_s += sum(thread.claim_s() for thread in self.threads)
         self._look_later()
         return True
-
-    def _longer(self, takes_s: float, threads: int, tokens: int) -> float:
-        """What a run takes more, as the cores that it is given are cold."""
-        cooling = self._costs.cooling
-        cold_s = 0.0 if threads == self._last_threads else cooling.switch_s
-        self._last_threads = threads
-        leaves_s = cooling.left_by(tokens)
-        begin = partial(self.cores.begin, takes_s, cold_s=cold_s, leaves_s=leaves_s)
-        return max(begin() for _ in range(threads))
 
     def _end(self, run: _Run) -> None:
         self._runs.remove(run)

@@ -39,8 +39,8 @@ def test_what_was_measured_is_found_again_and_lies_in_a_line_between() -> None:
 
 def test_a_worker_waits_for_the_machine_only_where_nobody_shares_it() -> None:
     found = with_part_loads(FULL, 0.001, SEEN)
-    assert [found.at(busy).worker_woken_s for busy in (0.2, 0.65, 1.0)] == pytest.approx(
-        [0.0003, 0.00015, 0.0]
+    assert [found.at(busy).worker_woken_s for busy in (0.2, 0.6, 0.8, 1.0)] == pytest.approx(
+        [0.0003, 0.0003, 0.00015, 0.0]
     )
     assert found.at(0.5).woken_s == pytest.approx(0.0002)
 

@@ -1,11 +1,10 @@
 """The simulated replica does what arithmetic says, where arithmetic can say it."""
 
-import math
 from dataclasses import replace
 
 import pytest
 
-from benchmarks.sheet import MAX_BATCH_TOKENS, Cooling, Costs, LoopCost, PartLoad, RunCost
+from benchmarks.sheet import MAX_BATCH_TOKENS, Costs, LoopCost, PartLoad, RunCost
 from benchmarks.simulated import MAX_QUEUE_TOKENS
 from benchmarks.simulated_drive import drive
 
@@ -51,24 +50,6 @@ def test_waking_up_delays_a_request_and_takes_no_core() -> None:
     assert alone.latencies_s[1:] == pytest.approx([0.006 + 3 * 0.004] * len(alone.latencies_s[1:]))
     many, without = (drive(one, [[50]], 20.0, clients=64) for one in (waking, costs()))
     assert many.texts / many.took_s == pytest.approx(without.texts / without.took_s, rel=0.02)
-
-
-def test_core_that_has_rested_is_slow_until_it_is_warm() -> None:
-    cold = replace(costs(), cooling=Cooling(most_s=0.003, rest_s=0.01, slower=2.0))
-    for rest_s, most_of_it in ((0.0, 0.0), (0.01, 1 - 1 / math.e), (1.0, 1.0)):
-        seen = drive(cold, [[50]], 10.0, rest_s=rest_s)
-        assert seen.latencies_s[1:] == pytest.approx(
-            [0.006 + 0.003 * most_of_it] * (len(seen.latencies_s) - 1)
-        )
-    # Work that ends before the core is warm pays for no more than it did.
-    short = drive(cold, [[1]], 10.0, rest_s=1.0)
-    assert short.latencies_s == pytest.approx([3 * RUN.of([1])] * len(short.latencies_s))
-
-
-def test_cores_that_never_rest_stay_warm() -> None:
-    cold = replace(costs(cores=2), cooling=Cooling(most_s=0.003, rest_s=0.01, slower=2.0))
-    seen, warm = (drive(one, [[50]], 20.0, clients=64) for one in (cold, costs(cores=2)))
-    assert seen.texts / seen.took_s == pytest.approx(warm.texts / warm.took_s, rel=0.01)
 
 
 def test_open_load_within_capacity_is_all_answered() -> None:

@@ -3,10 +3,11 @@
     python -m benchmarks.simulation [--seconds 3] [--rounds 3] [--sheet sheet.json]
 
 Each round measures the costs (or reads them), then drives the real server and the simulated one
-with the same requests; an open loop sends each a share of what it does at most itself, as a few
-percent of the capacity decide how long texts wait at 80 % of it. Medians of the rounds, also of how
-far off each round was: a shared machine is not as fast a minute later. On one that does something
-else at the same time the real figures are not the server's.
+with the same requests. An open loop sends each a share of what it does at most itself, the server
+of what it did a moment ago: a few percent of the capacity decide how long texts wait at 80 % of it.
+Medians of the rounds, also of how far off each round was, as a shared machine is not as fast a
+minute later. On one that does something else at the same time the real figures are not the
+server's.
 """
 
 import argparse
@@ -72,27 +73,28 @@ def compared(
     """By load and round: throughput and p50 in ms, each of the server and of the simulation."""
     found: dict[str, list[tuple[Pair, Pair]]] = {}
 
-    def both(name: str, stream: Stream, simulate: Callable[[], Drive]) -> Pair:
+    def both(name: str, stream: Stream, simulate: Callable[[], Drive]) -> float:
         time.sleep(rest_s)
         (real,) = rig.measure(stream)
         made = simulate()
         p50_ms = 1000 * percentile(made.latencies_s, 0.5)
         rates = (real.texts_per_s, made.texts / made.took_s)
         found.setdefault(name, []).append((rates, (real.p50_ms, p50_ms)))
-        return rates
+        return rates[1]
 
     for turn in range(rounds):
         first = turn * len(requests) // rounds
         turned = [*lengths[first:], *lengths[:first]]
-        costs, most = costs_now(), (0.0, 0.0)
+        costs, most_simulated = costs_now(), 0.0
         for clients in CLOSED:
             stream = Stream(requests, clients=clients, first=first)
             simulate = partial(drive, costs, turned, rig.seconds, clients=clients, seed=turn)
-            rates = both(f"closed loop of {clients}", stream, simulate)
-            most = (max(most[0], rates[0]), max(most[1], rates[1]))
+            simulated = both(f"closed loop of {clients}", stream, simulate)
+            most_simulated = max(most_simulated, simulated)
         for share in OPEN:
-            stream = Stream(requests, rate=share * most[0], first=first)
-            rate = share * most[1]
+            (full,) = rig.measure(Stream(requests, clients=CLOSED[-1], first=first))
+            stream = Stream(requests, rate=share * full.texts_per_s, first=first)
+            rate = share * most_simulated
             simulate = partial(drive, costs, turned, rig.seconds, rate=rate, seed=first)
             both(f"open loop at {share:.0%}", stream, simulate)
     return found

@@ -78,8 +78,9 @@ chaos: export PUBLISHER_KILLS = 500
 chaos: export SWAPS = 200
 chaos: $(VENV)/dev.stamp  ## the trials of docs/reliability.md in full, at most 40 minutes (haproxy, nginx-light)
 	@$(BIN)/python -m pytest -s $(CHAOS_ALONE); alone=$$?; \
+	rm -f chaos-soak.log; \
 	nice -n 19 $(BIN)/python -m pytest -s tests/chaos/test_soak.py > chaos-soak.log 2>&1 & soak=$$!; \
-	while kill -0 $$soak 2> /dev/null && ! grep -qx warm chaos-soak.log; do sleep 1; done; \
+	while kill -0 $$soak 2> /dev/null && ! grep -qsx warm chaos-soak.log; do sleep 1; done; \
 	$(BIN)/python -m pytest -s --durations 12 $(CHAOS_BESIDE_SOAK) \
 		$(CHAOS_ALONE:%=--ignore=%) $(CHAOS_ELSEWHERE:%=--ignore=%); beside=$$?; \
 	echo "the soak goes on to its end"; wait $$soak; soaked=$$?; \

@@ -117,6 +117,8 @@ class Sheet:
 def read_sheet(path: Path) -> Sheet:
     found = orjson.loads(path.read_bytes())
     costs = found.pop("costs")
+    if "part_loads" not in costs:
+        raise SystemExit(f"{path} lacks part loads: measure it again with benchmarks.costs --out")
     shapes = {name: Shape(**shape) for name, shape in found.pop("traffic").items()}
     parts = {"narrow": RunCost, "wide": RunCost, "loop": LoopCost}
     made: dict[str, Any] = {name: kind(**costs.pop(name)) for name, kind in parts.items()}

@@ -196,13 +196,13 @@ class Replica:
         wide = self._wide and alone and sum(lengths) >= LEAST_WIDE_TOKENS
         takes_s = (self._costs.wide if wide else self._costs.narrow).of(lengths)
         threads = self._costs.cores if wide else 1
-        takes_s += self._costs.at(self.cores.busy).worker_woken_s
+        woken_s = self._costs.at(self.cores.busy).worker_woken_s
         for _ in range(threads):
             self.cores.begin()
         self.seen.busy_s += takes_s
         self.seen.cpu_s += takes_s * threads
         self._catch_up()
-        run = _Run(batch, threads, express, takes_s)
+        run = _Run(batch, threads, express, woken_s + takes_s)
         self._runs.append(run)
         if self._full:
             run.left_s += sum(thread.claim_s() for thread in self.threads)

@@ -45,6 +45,20 @@ def test_a_worker_waits_for_the_machine_only_where_nobody_shares_it() -> None:
     assert found.at(0.5).woken_s == pytest.approx(0.0002)
 
 
+def test_worker_that_sleeps_delays_its_run_and_uses_nothing_meanwhile() -> None:
+    waking = replace(FULL, part_loads=(PartLoad(0.5, worker_woken_s=0.004),))
+    late, usual = (drive(one, [[10]], 1.0) for one in (waking, FULL))
+    assert late.latencies_s[0] - usual.latencies_s[0] == pytest.approx(0.004)
+    assert late.runs_s / late.texts == pytest.approx(usual.runs_s / usual.texts)
+
+
+def test_request_that_a_timer_sends_takes_the_generator_longer() -> None:
+    timed = replace(FULL, client_timer_s=0.003)
+    for rest_s, longer_s in ((0.0, 0.0), (0.1, 0.003)):
+        late, usual = (drive(one, [[10]], 1.0, rest_s=rest_s).latencies_s for one in (timed, FULL))
+        assert late[-1] - usual[-1] == pytest.approx(longer_s)
+
+
 def test_event_loop_that_sleeps_between_requests_takes_as_much_more_for_each() -> None:
     dear = replace(FULL, part_loads=(PartLoad(0.1, times=3.0), PartLoad(0.9, times=1.0)))
     slow, usual = (drive(one, [[10]], 20.0, rest_s=0.5).latencies_s for one in (dear, FULL))

@@ -35,6 +35,14 @@ def test_the_event_loop_takes_its_time_from_the_runs() -> None:
     assert busy.texts / busy.took_s == pytest.approx(free.texts / free.took_s / 2, rel=0.1)
 
 
+def test_what_the_event_loop_takes_is_taken_from_the_runs_once() -> None:
+    loop = LoopCost(request_s=0.004, text_s=0.0, token_s=0.0)
+    # As long as a batch is: each text a run of its own.
+    seen = drive(costs(cores=2, loop=loop), [[MAX_BATCH_TOKENS]], 60.0, clients=16)
+    a_text_s = RUN.of([MAX_BATCH_TOKENS]) + loop.request_s
+    assert seen.texts / seen.took_s == pytest.approx(2 / a_text_s, rel=0.01)
+
+
 def test_runs_never_do_more_than_the_cores_can() -> None:
     """Also with the express beside long texts on every worker."""
     lengths = [[1024], [10], [10], [300]]

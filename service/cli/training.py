@@ -78,7 +78,7 @@ def finetune(
     batch_size: BatchSize = None,
     learning_rate: LearningRate = None,
     layer_decay: LayerDecay = None,
-    dropout: Annotated[float | None, typer.Option(min=0, max=1, help="Before the head.")] = None,
+    dropout: Annotated[float | None, typer.Option(min=0, max=0.9, help="Before the head.")] = None,
     label_smoothing: Annotated[
         float | None, typer.Option(min=0, max=1, help="Such as 0.1.")
     ] = None,
@@ -90,6 +90,12 @@ def finetune(
     ] = None,
     frozen_blocks: Annotated[
         int | None, typer.Option(min=0, help="Keep the lowest blocks.")
+    ] = None,
+    adversarial: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Above 0, such as 0.03: learn the hardest text near each, too."
+        ),
     ] = None,
     lora_rank: Annotated[
         int | None, typer.Option(min=0, help="Above 0: learn a correction of this rank, LoRA.")
@@ -141,6 +147,7 @@ def finetune(
             class_weights=class_weights,
             freeze_embeddings=freeze_embeddings,
             frozen_blocks=frozen_blocks,
+            adversarial=adversarial,
             lora_rank=lora_rank,
             patience=patience,
             evaluations_per_epoch=evaluations_per_epoch,

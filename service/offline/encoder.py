@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from service.offline.dropout import Dropout
+
 
 @dataclass(frozen=True)
 class EncoderConfig:
@@ -43,7 +45,7 @@ class Embeddings(nn.Module):
         self.position = nn.Embedding(config.max_positions, config.hidden_size)
         self.segment = nn.Embedding(config.segments, config.hidden_size)
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(
         self, input_ids: Tensor, position_ids: Tensor, token_type_ids: Tensor | None
@@ -65,14 +67,14 @@ class SelfAttention(nn.Module):
         self.key = nn.Linear(config.hidden_size, config.hidden_size)
         self.value = nn.Linear(config.hidden_size, config.hidden_size)
         self.output = nn.Linear(config.hidden_size, config.hidden_size)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(
         self, hidden: Tensor, pad_index: Tensor, unpad_index: Tensor, padding_bias: Tensor
     ) -> Tensor:
-        queries = append_zero_row(self.query(hidden))[pad_index]  # [n, l, d]
+        queries = pad(self.query(hidden), pad_index)  # [n, l, d]
         block = self._attend(queries, hidden, pad_index, padding_bias)
-        return self.output(block.flatten(0, 1)[unpad_index])  # type: ignore[no-any-return]  # nn.Module call
+        return self.output(rows_at(unpad_index, block.flatten(0, 1)))  # type: ignore[no-any-return]  # nn.Module call
 
     def leading(
         self, rows: Tensor, hidden: Tensor, pad_index: Tensor, padding_bias: Tensor
@@ -87,8 +89,8 @@ class SelfAttention(nn.Module):
     ) -> Tensor:
         """q queries of each text over all its tokens: [n, q, d] -> [n, q, d]."""
         query = self._per_head(queries)  # [n, heads, q, head_size]
-        key = self._per_head(append_zero_row(self.key(hidden))[pad_index])
-        value = self._per_head(append_zero_row(self.value(hidden))[pad_index])
+        key = self._per_head(pad(self.key(hidden), pad_index))
+        value = self._per_head(pad(self.value(hidden), pad_index))
         scores = query @ key.transpose(-1, -2) / math.sqrt(self.head_size)  # [n, heads, q, l]
         weights: Tensor = self.dropout(torch.softmax(scores + padding_bias, dim=-1))
         return (weights @ value).transpose(1, 2).flatten(2)
@@ -119,7 +121,7 @@ class Block(nn.Module):
         self.attention_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.feed_forward = FeedForward(config)
         self.feed_forward_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(
         self, hidden: Tensor, pad_index: Tensor, unpad_index: Tensor, padding_bias: Tensor
@@ -208,9 +210,14 @@ def padding_mask(pad_index: Tensor, input_ids: Tensor) -> Tensor:
     return (pad_index == input_ids.shape[0]).to(torch.float32)
 
 
-def append_zero_row(rows: Tensor) -> Tensor:
-    """The row that padding gathers, at index t: [t, d] -> [t + 1, d]."""
-    return torch.cat([rows, rows.new_zeros(1, rows.shape[-1])])
+def pad(rows: Tensor, pad_index: Tensor) -> Tensor:
+    """The padded block of packed rows, zeros behind the end of a text: [t, d] -> [n, l, d]."""
+    return rows_at(pad_index, torch.cat([rows, rows.new_zeros(1, rows.shape[-1])]))
+
+
+def rows_at(index: Tensor, rows: Tensor) -> Tensor:
+    """`rows[index]`, with a gradient that all cores add up: [r, d] -> [*index.shape, d]."""
+    return functional.embedding(index, rows)
 
 
 def _initialise(module: nn.Module) -> None:

@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from service.offline.checkpoints import Checkpoint
-from service.offline.data import Example, Input, digest_of
-from service.offline.evaluation.targets import targets_of
+from service.offline.data import Example, digest_of
 from service.offline.heads import ClassificationModel
 from service.offline.progress import Progress
 from service.offline.training import processes
-from service.offline.training.batches import packed_tensors, plan_epoch, share_of
+from service.offline.training.adversary import Adversary
+from service.offline.training.batches import plan_epoch, share_of
+from service.offline.training.examples import Reader, Rows
 from service.offline.training.lora import add_lora, merge_lora
 from service.offline.training.objectives import SCORES, dev_scores, loss_of
 from service.offline.training.optimization import (
@@ -28,7 +28,6 @@ from service.offline.training.optimization import (
 )
 from service.offline.training.state import TrainingFolder, fingerprint_of, snapshot
 from service.runtime.outputs import ProblemType
-from service.runtime.tokenizer import Tokenizer
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -43,6 +42,8 @@ class FinetuneConfig:
     freeze_embeddings: keep the base's token vectors, half of a small encoder's weights: a small
         corpus sees few of them, and moving only those few hurts the rest.
     frozen_blocks: keep the lowest blocks, too.
+    adversarial: above 0, each step is learned once more with its texts moved by this share to where
+        they are hardest (`Adversary`), which takes twice the time.
     lora_rank: above 0, attention learns by LoRA and everything else but the head is frozen.
     patience: looks at the dev split without gain that training outlasts; one more ends it, and the
         best weights are kept.
@@ -63,6 +64,7 @@ class FinetuneConfig:
     class_weights: bool = False
     freeze_embeddings: bool = True
     frozen_blocks: int = 0
+    adversarial: float = 0.0
     lora_rank: int = 0
     lora_alpha: float = 16.0
     patience: int = 2
@@ -86,18 +88,6 @@ class Finetuned:
     history: tuple[dict[str, float], ...]
     held_out_logits: FloatArray
     separator_id: int | None
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """Tokenized examples; targets as `loss_of` takes them."""
-
-    ids: list[list[int]]
-    targets: Tensor
-
-    @property
-    def lengths(self) -> list[int]:
-        return [len(text) for text in self.ids]
 
 
 def finetune(
@@ -127,7 +117,7 @@ def finetune(
     torch.manual_seed(config.seed)
     accelerator = processes.start_accelerator()
     processes.say_where(accelerator, progress, name)
-    read = _Reader(checkpoint, train, config)
+    read = Reader(checkpoint, train, config.problem_type, config.max_tokens)
     learned, looked_at = read(train, labels), read(dev, labels)
     mean, deviation = _scale_of(learned, config)
     model = _model(checkpoint, labels, config)
@@ -160,6 +150,8 @@ def finetune(
     )  # fmt: skip
     done, best = folder.load(model, optimizer)
     wrapped, optimizer = accelerator.prepare(model, optimizer)
+    embeddings, size = model.encoder.embeddings, config.adversarial
+    adversary = Adversary(embeddings, size) if size else None
 
     score = SCORES[config.problem_type]
     history = list(done.history)
@@ -177,11 +169,15 @@ def finetune(
             wanted = (
                 (learned.targets[rows] - mean) / deviation if deviation else learned.targets[rows]
             )
-            logits = wrapped(*read.packed([learned.ids[row] for row in rows], accelerator.device))
-            loss = loss_fn(logits.float(), wanted.to(accelerator.device))
+            arrays = read.packed([learned.ids[row] for row in rows], accelerator.device)
             # Processes with unequal shares of the last batch: each text counts the same.
             share = len(rows) * accelerator.num_processes / len(plan[step])
+            loss = loss_fn(wrapped(*arrays).float(), wanted.to(accelerator.device))
             accelerator.backward(loss * share)
+            if adversary:
+                with adversary.moving(pad_index=arrays[2], unpad_index=arrays[3]):
+                    hardest = loss_fn(wrapped(*arrays).float(), wanted.to(accelerator.device))
+                    accelerator.backward(hardest * share)
             accelerator.clip_grad_norm_(trainable(model), config.max_gradient_norm)
             set_rate(optimizer, warmup_then_decay(step, len(plan), config.warmup_fraction))
             optimizer.step()
@@ -203,6 +199,8 @@ def finetune(
                 done.step, done.history = step + 1, tuple(history)
                 folder.save(done, model, optimizer, best)
                 saved_s = time.monotonic()
+    if adversary:
+        adversary.leave()
     processes.end_half_precision(accelerator, wrapped)
     assert best is not None
     model.load_state_dict(best)
@@ -221,35 +219,6 @@ def finetune(
     )
 
 
-class _Reader:
-    """Examples to token ids and targets, texts or pairs as the training examples are."""
-
-    def __init__(
-        self, checkpoint: Checkpoint, examples: Sequence[Example], config: FinetuneConfig
-    ) -> None:
-        pairs = examples[0].pair is not None
-        limit = min(config.max_tokens or checkpoint.max_tokens, checkpoint.max_tokens)
-        self._tokenizer = Tokenizer(checkpoint.tokenizer_file, limit, pairs=pairs)
-        self._problem_type = config.problem_type
-        self.separator_id = self._tokenizer.pair_separator_id if pairs else None
-        # Families without segments tell the texts of a pair apart by the separators alone.
-        self._segments_by = self.separator_id if checkpoint.encoder.config.segments > 1 else None
-
-    def __call__(self, examples: Sequence[Example], labels: tuple[str, ...]) -> _Rows:
-        targets = torch.from_numpy(targets_of(examples, labels, self._problem_type))
-        return _Rows(self._tokenize([example.input for example in examples]), targets)
-
-    def packed(self, ids: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, ...]:
-        return packed_tensors(ids, self._segments_by, device)
-
-    def _tokenize(self, inputs: Sequence[Input]) -> list[list[int]]:
-        texts = [entry for entry in inputs if isinstance(entry, str)]
-        pairs = [entry for entry in inputs if not isinstance(entry, str)]
-        tokenizer = self._tokenizer
-        found = tokenizer.encode_pairs(pairs) if pairs else tokenizer.encode(texts)
-        return [entry.token_ids for entry in found]
-
-
 def _model(
     checkpoint: Checkpoint, labels: tuple[str, ...], config: FinetuneConfig
 ) -> ClassificationModel:
@@ -264,7 +233,7 @@ def _model(
     return model
 
 
-def _scale_of(rows: _Rows, config: FinetuneConfig) -> tuple[float, float]:
+def _scale_of(rows: Rows, config: FinetuneConfig) -> tuple[float, float]:
     """Mean and deviation of the numbers to be learned: on any scale, they are learned as well."""
     if config.problem_type != "regression":
         return 0.0, 0.0
@@ -289,7 +258,7 @@ def _looks(steps: int, config: FinetuneConfig) -> set[int]:
 
 
 @torch.inference_mode()
-def _logits(model: ClassificationModel, rows: _Rows, read: _Reader) -> FloatArray:
+def _logits(model: ClassificationModel, rows: Rows, read: Reader) -> FloatArray:
     """[n, labels] in the order of `rows`; neighbours in length run together."""
     model.eval()
     device = next(model.parameters()).device

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from service.offline.encoder import Encoder, append_zero_row, padding_mask
+from service.offline.dropout import Dropout
+from service.offline.encoder import Encoder, pad, padding_mask
 
 TOKEN_OUTPUT = "token_embeddings"
 
@@ -54,7 +55,7 @@ def pool(hidden: Tensor, pooling: Pooling, pad_index: Tensor) -> Tensor:
     """One vector a text from one a token: [t, d] -> [n, d]."""
     if pooling == "cls":
         return hidden[pad_index[:, 0]]
-    block = append_zero_row(hidden)[pad_index]  # [n, l, d]
+    block = pad(hidden, pad_index)  # [n, l, d]
     lengths = (1.0 - padding_mask(pad_index, hidden)).sum(dim=1, keepdim=True)
     return block.sum(dim=1) / lengths
 
@@ -189,7 +190,7 @@ class ClassificationModel(nn.Module):
         self.encoder = encoder
         self.pooling = pooling
         self.projection = projection
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         width = projection.width if projection else encoder.config.hidden_size
         self.classifier = nn.Linear(width, labels)
         nn.init.normal_(self.classifier.weight, std=0.02)

@@ -117,6 +117,23 @@ def test_frozen_parts_stay_as_they_were(checkpoint: Checkpoint, quiet: Progress)
     assert changed == {"1"}
 
 
+def test_hardest_texts_are_learned_too_and_lead_to_other_weights(
+    tmp_path: Path, quiet: Progress
+) -> None:
+    tuned, plain = (
+        learn(
+            tiny_checkpoint(tmp_path),
+            MOODS,
+            ("bad", "good"),
+            replace(FAST, adversarial=size),
+            quiet,
+        )
+        for size in (0.1, 0.0)
+    )
+    assert tuned.metrics["dev_accuracy"] == 1
+    assert not torch.equal(tuned.model.classifier.weight, plain.model.classifier.weight)
+
+
 def test_lora_learns_and_leaves_an_encoder_of_the_same_form(
     checkpoint: Checkpoint, quiet: Progress
 ) -> None:
@@ -183,15 +200,15 @@ def weights_digest(model: PublishedModel) -> str:
 
 
 def test_killed_fine_tuning_goes_on_to_the_same_model(tmp_path: Path) -> None:
-    runner = CliRunner()
-    whole = runner.invoke(cli.app, command(tmp_path, "whole"), catch_exceptions=False)
+    runner, more = CliRunner(), ("--adversarial", "0.03")
+    whole = runner.invoke(cli.app, command(tmp_path, "whole", *more), catch_exceptions=False)
     assert whole.exit_code == 0, whole.output
-    kill_on_its_way(command(tmp_path, "killed", "--save-every-s", "0"))
+    kill_on_its_way(command(tmp_path, "killed", "--save-every-s", "0", *more))
     state = tmp_path / "killed" / ".training" / "moods"
     step = saved_step(state)
     # What was best by then is not lost either.
     assert (state / BEST_FILE).exists()
-    again = runner.invoke(cli.app, command(tmp_path, "killed"), catch_exceptions=False)
+    again = runner.invoke(cli.app, command(tmp_path, "killed", *more), catch_exceptions=False)
     assert again.exit_code == 0, again.output
     assert first_step_told(again.output) > step
     assert weights_digest(published(tmp_path, "killed")) == weights_digest(
@@ -201,14 +218,15 @@ def test_killed_fine_tuning_goes_on_to_the_same_model(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "launcher", [["accelerate.commands.launch", "--cpu"], ["torch.distributed.run"]]
+    ("launcher", "adversarial"),
+    [(["accelerate.commands.launch", "--cpu"], "0"), (["torch.distributed.run"], "0.03")],
 )
 def test_two_processes_learn_what_one_learns_and_publish_once(
-    tmp_path: Path, launcher: list[str]
+    tmp_path: Path, launcher: list[str], adversarial: str
 ) -> None:
     processes = "--num_processes" if launcher[0].startswith("accelerate") else "--nproc_per_node"
     """Without dropout, which each process draws for itself, they take the very same steps."""
-    more = ("--epochs", "6", "--dropout", "0")
+    more = ("--epochs", "6", "--dropout", "0", "--adversarial", adversarial)
     arguments = command(tmp_path, "two", *more)
     config = tmp_path / "base" / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"hidden_dropout_prob": 0.0}))

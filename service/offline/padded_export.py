@@ -15,6 +15,7 @@ from service.offline.parity import ParityReport, Run, all_tokens, grid, prove_eq
 from service.offline.predict import golden_texts
 from service.offline.progress import Progress
 from service.offline.provenance import provenance_of
+from service.runtime.cpus import available_cpus
 from service.runtime.padding import pad
 from service.runtime.session import PaddedEncoder, TokenEncoder, open_session
 from service.store.golden import GOLDEN_FILE, write_golden
@@ -91,7 +92,8 @@ def check_padded_parity(
         ParityFailed: a number differs by more than `MAX_ABS_DIFF`.
     """
     model = checkpoint.model
-    encoder = PaddedEncoder(open_session(onnx_file), model.output_name, model.width, separator_id)
+    session = open_session(onnx_file, threads=available_cpus())
+    encoder = PaddedEncoder(session, model.output_name, model.width, separator_id)
     cases = grid(checkpoint.max_tokens, model.vocabulary_size, separator_id)
 
     def outputs(text: list[int]) -> list[Tensor]:

@@ -13,6 +13,7 @@ from service.errors import EncserveError, ParityFailed
 from service.offline.heads import TOKEN_OUTPUT, TaskModel, graph_of, output_names
 from service.offline.progress import Progress
 from service.offline.training.batches import packed_tensors
+from service.runtime.cpus import available_cpus
 from service.runtime.session import PackedEncoder, TokenEncoder, open_session
 
 BATCH_SIZES = (1, 2, 7, 32)
@@ -49,7 +50,7 @@ def check_parity(
     Raises:
         ParityFailed: a number differs by more than `MAX_ABS_DIFF`.
     """
-    session = open_session(onnx_file)
+    session = open_session(onnx_file, threads=available_cpus())
     encoder = PackedEncoder(session, model.output_name, model.width, separator_id)
     config = model.encoder.config
     cases = grid(config.max_positions, config.vocabulary_size, separator_id, seed)

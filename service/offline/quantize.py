@@ -17,6 +17,7 @@ import numpy.typing as npt
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from service.runtime.cpus import available_cpus
 from service.runtime.packing import LEADING_INPUT, pack
 from service.runtime.session import open_session
 
@@ -170,7 +171,7 @@ def _ranges(
     probe.graph.output.extend(
         helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names
     )
-    session = open_session(probe.SerializeToString())
+    session = open_session(probe.SerializeToString(), threads=available_cpus())
     # All tokens, where some are spared: the vectors of all are served, and the first one's scales
     # would not do for the others.
     leading = LEADING_INPUT in {entry.name for entry in model.graph.input}

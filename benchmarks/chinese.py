@@ -28,7 +28,7 @@ from service.offline.splits import split
 WAIMAI = "zh_waimai_10k_train.tsv"
 SEED = 13
 SIZE = ["--hidden-size", "256", "--layers", "3", "--heads", "4", "--vocabulary-size", "6000"]
-FINETUNING = ["--learning-rate", "6e-4", "--no-freeze-embeddings"]
+FINETUNING = ["--learning-rate", "6e-4", "--no-freeze-embeddings", "--adversarial", "0"]
 
 
 def main() -> None:

@@ -36,8 +36,7 @@ def bootstrap(model_store: Store = None) -> None:
     if "embedding" not in published:
         export("embedding", model_store=model_store)
     if "sentiment" not in published:
-        # The corpus is small for its task: it can spare less than a file of thousands of rows.
-        finetune("sentiment", dev_fraction=0.06, test_fraction=0.06, model_store=model_store)
+        finetune("sentiment", model_store=model_store)
 
 
 @app.command(
@@ -94,7 +93,7 @@ def finetune(
     adversarial: Annotated[
         float | None,
         typer.Option(
-            min=0, max=1, help="Above 0, such as 0.03: learn the hardest text near each, too."
+            min=0, max=1, help="Learn the hardest near each text, so far from it; 0 for not."
         ),
     ] = None,
     lora_rank: Annotated[

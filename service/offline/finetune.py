@@ -42,8 +42,9 @@ class FinetuneConfig:
     freeze_embeddings: keep the base's token vectors, half of a small encoder's weights: a small
         corpus sees few of them, and moving only those few hurts the rest.
     frozen_blocks: keep the lowest blocks, too.
-    adversarial: above 0, each step is learned once more with its texts moved by this share to where
-        they are hardest (`Adversary`), which takes twice the time.
+    adversarial: in the second half of training, when texts begin to be known by heart, each step is
+        learned once more with its texts moved by this share to where they are hardest
+        (`Adversary`), which takes twice the time; 0 for not.
     lora_rank: above 0, attention learns by LoRA and everything else but the head is frozen.
     patience: looks at the dev split without gain that training outlasts; one more ends it, and the
         best weights are kept.
@@ -52,7 +53,7 @@ class FinetuneConfig:
     """
 
     problem_type: ProblemType = "single_label"
-    epochs: int = 3
+    epochs: int = 2
     batch_size: int = 32
     learning_rate: float = 1e-4
     layer_decay: float = 1.0
@@ -64,7 +65,7 @@ class FinetuneConfig:
     class_weights: bool = False
     freeze_embeddings: bool = True
     frozen_blocks: int = 0
-    adversarial: float = 0.0
+    adversarial: float = 0.03
     lora_rank: int = 0
     lora_alpha: float = 16.0
     patience: int = 2
@@ -150,8 +151,7 @@ def finetune(
     )  # fmt: skip
     done, best = folder.load(model, optimizer)
     wrapped, optimizer = accelerator.prepare(model, optimizer)
-    embeddings, size = model.encoder.embeddings, config.adversarial
-    adversary = Adversary(embeddings, size) if size else None
+    adversary: Adversary | None = None
 
     score = SCORES[config.problem_type]
     history = list(done.history)
@@ -165,6 +165,8 @@ def finetune(
                 break
             wrapped.train()
             processes.seed_step(config.seed, step, accelerator.process_index)
+            if config.adversarial and not adversary and step >= len(plan) // 2:
+                adversary = Adversary(model.encoder.embeddings, config.adversarial)
             rows = share_of(plan[step], accelerator.process_index, accelerator.num_processes)
             wanted = (
                 (learned.targets[rows] - mean) / deviation if deviation else learned.targets[rows]

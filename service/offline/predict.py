@@ -36,17 +36,22 @@ GOLDEN_PAIRS = (
 class Predictor:
     """One variant of a model; `fields` is its manifest, or what will become it.
 
+    Args:
+        threads: cores that one run uses; speed is told of one.
+
     Raises:
         ModelCorrupt: onnxruntime cannot load the file, or its inputs are not those of the layout.
     """
 
-    def __init__(self, folder: Path, fields: ManifestFields, variant: str) -> None:
+    def __init__(
+        self, folder: Path, fields: ManifestFields, variant: str, *, threads: int = 1
+    ) -> None:
         self.fields = fields
         self.variant = variant
         self.tokenizer = Tokenizer(
             folder / TOKENIZER_FILE, fields.max_tokens, pairs=fields.pair_separator_id is not None
         )
-        session = open_session(folder / fields.variants[variant].file)
+        session = open_session(folder / fields.variants[variant].file, threads=threads)
         self.encoder = ENCODERS[fields.layout](
             session, fields.output, fields.width, fields.pair_separator_id
         )

@@ -8,6 +8,7 @@ from service.offline.gate import Encode, Verdict, compare_tokens
 from service.offline.predict import Predictor
 from service.offline.progress import Progress
 from service.offline.quantize import quantize
+from service.runtime.cpus import available_cpus
 from service.runtime.session import Encoder
 from service.runtime.speed import tokens_per_s
 from service.store.manifest import ManifestFields, Variant
@@ -42,16 +43,22 @@ def with_int8(
     both = fields.model_copy(update={"variants": {**fields.variants, "int8": int8}})
     fp32_file = fields.variants["fp32"].file
     with progress.phase(f"{name}: int8", 3) as phase:
-        reader = Predictor(folder, fields, "fp32")
+        reader = Predictor(folder, fields, "fp32", threads=available_cpus())
         texts = [entry.token_ids for entry in reader.tokenize(calibration)]
         segments_by = fields.pair_separator_id if "token_type_ids" in fields.inputs else None
         quantize(folder / fp32_file, folder / INT8_FILE, texts, segments_by)
         phase.advance("quantised")
-        predictors = {"fp32": reader, "int8": Predictor(folder, both, "int8")}
+        predictors = {
+            "fp32": reader,
+            "int8": Predictor(folder, both, "int8", threads=available_cpus()),
+        }
         verdict = judge(predictors["fp32"].rows, predictors["int8"].rows)
         tokens = _judge_tokens(fields, predictors, held_out[:TOKEN_TEXTS])
         phase.advance("compared")
-        encoders = {both.variants[key].file: made.encoder for key, made in predictors.items()}
+        # Speed is told of one core.
+        encoders = {
+            one.file: Predictor(folder, both, key).encoder for key, one in both.variants.items()
+        }
         speeds = _speeds(encoders, texts)
         phase.advance("timed")
     timed = {

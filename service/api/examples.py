@@ -48,14 +48,14 @@ SENTIMENT_REQUESTS: Examples = {
 CLASSIFY_REQUESTS: Examples = {
     "one text": {
         "summary": "One text, the model named",
-        "value": {"input": "The staff could not have been kinder.", "model": "sentiment"},
+        "value": {"input": "The staff were kind and the room was lovely.", "model": "sentiment"},
     },
 }
 
 ANALYZE_REQUESTS: Examples = {
     "one text": {
         "summary": "One text, its vector cut to 3 dimensions",
-        "value": {"input": "The staff could not have been kinder.", "dimensions": 3},
+        "value": {"input": "The staff were kind and the room was lovely.", "dimensions": 3},
     },
 }
 
@@ -80,11 +80,16 @@ EMBED_ALL_REQUESTS: Examples = {
 PREDICT_REQUESTS: Examples = {
     "one text": {
         "summary": "One text: one list of labels",
-        "value": {"inputs": "The staff could not have been kinder."},
+        "value": {"inputs": "The staff were kind and the room was lovely."},
     },
     "several texts": {
         "summary": "Several texts: a list each",
-        "value": {"inputs": [["The lift is out of order."], ["Breakfast is served until ten."]]},
+        "value": {
+            "inputs": [
+                ["The lift was broken and the stairs were filthy."],
+                ["Breakfast is served until ten."],
+            ]
+        },
     },
 }
 
@@ -126,7 +131,7 @@ ROOT_REQUESTS: Examples = {
     },
     "labels": {
         "summary": "Texts and parameters: labels, as huggingface_hub asks",
-        "value": {"inputs": "A quiet room.", "parameters": {"top_k": 1}},
+        "value": {"inputs": "A lovely, quiet room.", "parameters": {"top_k": 1}},
     },
     "own labels": {
         "summary": "Labels in your own words",

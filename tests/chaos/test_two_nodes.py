@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.offline.test_finetune import command, published
+from tests.offline.test_finetune_command import command, published
 
 # Two launchers that import torch twice each take half a minute on two cores.
 WAYS = ("addresses", "namespaces")

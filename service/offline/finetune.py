@@ -158,14 +158,15 @@ def finetune(
     since_best = sum(row["step"] > done.best_step for row in history)
     saved_s = started_s = time.monotonic()
     texts = 0
-    with progress.phase(f"{name}: train", len(plan), done=done.step) as phase:
+    passes = _passes(len(plan), config)
+    with progress.phase(f"{name}: train", sum(passes), done=sum(passes[: done.step])) as phase:
         for step in range(done.step, len(plan)):
             if since_best > config.patience:
                 progress.say(f"{name}: no gain in {config.patience + 1} looks: stopped early")
                 break
             wrapped.train()
             processes.seed_step(config.seed, step, accelerator.process_index)
-            if config.adversarial and not adversary and step >= len(plan) // 2:
+            if passes[step] > 1 and not adversary:
                 adversary = Adversary(model.encoder.embeddings, config.adversarial)
             rows = share_of(plan[step], accelerator.process_index, accelerator.num_processes)
             wanted = (
@@ -195,7 +196,8 @@ def finetune(
                     done.best_score, done.best_step = found[score], step + 1
             shown = "" if done.best_score is None else f", dev {score} {history[-1][score]:.3f}"
             rate = texts / (time.monotonic() - started_s)
-            phase.advance(f"loss {loss.item():.3f}{shown}, {rate:,.0f} texts/s")
+            note = f"loss {loss.item():.3f}{shown}, {rate:,.0f} texts/s"
+            phase.advance(note, steps=passes[step])
             due = time.monotonic() - saved_s >= save_every_s or step + 1 == len(plan)
             if accelerator.is_main_process and due:
                 done.step, done.history = step + 1, tuple(history)
@@ -251,6 +253,12 @@ def _restore_scale(model: ClassificationModel, mean: float, deviation: float) ->
     """Let the head answer on the scale of the data."""
     model.classifier.weight.mul_(deviation)
     model.classifier.bias.mul_(deviation).add_(mean)
+
+
+def _passes(steps: int, config: FinetuneConfig) -> list[int]:
+    """How often each step is learned: once, in the second half with an adversary twice."""
+    plain = steps // 2 if config.adversarial else steps
+    return [1] * plain + [2] * (steps - plain)
 
 
 def _looks(steps: int, config: FinetuneConfig) -> set[int]:

@@ -186,17 +186,18 @@ def finetune(
             optimizer.step()
             optimizer.zero_grad()
             texts += len(plan[step])
+            loss_of_late = done.add_loss(loss.item())
             if step + 1 in looks:
                 values = _rescaled(_logits(model, looked_at, read), mean, deviation)
                 found = dev_scores(config.problem_type, values, looked_at.targets.numpy())
-                history.append({"step": step + 1, "loss": loss.item(), **found})
+                history.append({"step": step + 1, "loss": loss_of_late, **found})
                 since_best += 1
                 if done.best_score is None or found[score] > done.best_score:
                     best, since_best = snapshot(model), 0
                     done.best_score, done.best_step = found[score], step + 1
             shown = "" if done.best_score is None else f", dev {score} {history[-1][score]:.3f}"
             rate = texts / (time.monotonic() - started_s)
-            note = f"loss {loss.item():.3f}{shown}, {rate:,.0f} texts/s"
+            note = f"loss {loss_of_late:.3f}{shown}, {rate:,.0f} texts/s"
             phase.advance(note, steps=passes[step])
             due = time.monotonic() - saved_s >= save_every_s or step + 1 == len(plan)
             if accelerator.is_main_process and due:

@@ -24,7 +24,7 @@ from service.offline.progress import Progress
 from service.offline.training import processes
 from service.offline.training.batches import packed_tensors, plan_epoch, share_of
 from service.offline.training.optimization import adamw, set_rate, trainable, warmup_then_decay
-from service.offline.training.state import Progressed, TrainingFolder, fingerprint_of
+from service.offline.training.state import TrainingFolder, fingerprint_of
 from service.runtime.packing import TokenIds
 
 # Of the tokens to be named, this many are shown as the mask and as a random token; the rest as is.
@@ -136,10 +136,14 @@ def pretrain(
             optimizer.zero_grad()
             tokens += sum(lengths[row] for row in plan[step])
             rate = tokens / (time.monotonic() - started_s)
-            phase.advance(f"loss {loss.item():.3f}, {right.item():.2f} right, {rate:,.0f} tokens/s")
+            phase.advance(
+                f"loss {done.add_loss(loss.item()):.3f}, {right.item():.2f} right, "
+                f"{rate:,.0f} tokens/s"
+            )
             due = time.monotonic() - saved_s >= save_every_s or step + 1 == len(plan)
             if accelerator.is_main_process and due:
-                folder.save(Progressed(step + 1), model, optimizer)
+                done.step = step + 1
+                folder.save(done, model, optimizer)
                 saved_s = time.monotonic()
     processes.end_half_precision(accelerator, wrapped)
     model.eval()

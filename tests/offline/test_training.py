@@ -165,7 +165,8 @@ def trained_for(steps: int, folder: TrainingFolder | None, save_at: int = -1) ->
         optimizer.zero_grad()
         if folder and step + 1 == save_at:
             best = {"weight": torch.full((2, 4), 3.0)}
-            folder.save(Progressed(step + 1, 0.5, 3, ({"step": 3.0},)), model, optimizer, best)
+            reached = Progressed(step + 1, 0.5, 3, ({"step": 3.0},), loss=0.25)
+            folder.save(reached, model, optimizer, best)
     return model
 
 
@@ -176,7 +177,7 @@ def test_run_that_goes_on_from_its_state_ends_in_the_same_weights(tmp_path: Path
     went_on = trained_for(9, again)
     assert torch.equal(went_on.weight, trained_for(9, None).weight)
     done, best = again.load(nn.Linear(4, 2), torch.optim.AdamW(nn.Linear(4, 2).parameters()))
-    assert (done.step, done.best_score, done.best_step) == (5, 0.5, 3)
+    assert (done.step, done.best_score, done.best_step, done.loss) == (5, 0.5, 3, 0.25)
     assert best is not None
     assert torch.equal(best["weight"], torch.full((2, 4), 3.0))
     clear_state(tmp_path / "run")
@@ -189,6 +190,19 @@ def test_state_of_other_settings_or_data_is_not_gone_on_with(tmp_path: Path) -> 
     other = TrainingFolder(tmp_path / "run", fingerprint_of("a", 2))
     done, _ = other.load(model, torch.optim.AdamW(model.parameters()))
     assert done == Progressed()
+
+
+@given(losses=st.lists(st.floats(0, 8), min_size=1, max_size=40))
+def test_shown_loss_follows_the_steps_and_no_single_one_moves_it_far(losses: list[float]) -> None:
+    done = Progressed()
+    shown = [done.add_loss(loss) for loss in losses]
+    assert shown[0] == losses[0]
+    assert all(min(losses) - 1e-9 <= value <= max(losses) + 1e-9 for value in shown)
+    for before, after, loss in zip(shown, shown[1:], losses[1:], strict=False):
+        assert abs(after - before) <= abs(loss - before) / 5
+    falling = Progressed()
+    last = [falling.add_loss(loss) for loss in [1.0] * 40 + [0.1] * 40][-1]
+    assert last == pytest.approx(0.1, abs=0.05)
 
 
 FACTS = st.recursive(

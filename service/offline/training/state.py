@@ -24,19 +24,28 @@ MODEL_FILE = "model.safetensors"
 OPTIMIZER_FILE = "optimizer.safetensors"
 BEST_FILE = "best.safetensors"
 
+# One batch is luck: what is shown is a mean of about the last ten.
+LOSS_KEPT = 0.9
+
 
 @dataclass
 class Progressed:
     """How far a run came.
 
     step: the next one. best_score, best_step: of the dev split; None before the first look.
-    history: what was measured, a row an evaluation.
+    history: what was measured, a row an evaluation. loss: of late; None before the first step.
     """
 
     step: int = 0
     best_score: float | None = None
     best_step: int = 0
     history: tuple[dict[str, float], ...] = ()
+    loss: float | None = None
+
+    def add_loss(self, loss: float) -> float:
+        """The loss of late, that of one more step among it."""
+        self.loss = loss if self.loss is None else LOSS_KEPT * self.loss + (1 - LOSS_KEPT) * loss
+        return self.loss
 
 
 class TrainingFolder:

@@ -4,19 +4,17 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from service.offline.data import Input
+from service.offline.evaluation.variants import one_core_tokens_per_s
 from service.offline.gate import Encode, Verdict, compare_tokens
 from service.offline.predict import Predictor
 from service.offline.progress import Progress
 from service.offline.quantize import quantize
 from service.runtime.cpus import available_cpus
 from service.runtime.session import Encoder
-from service.runtime.speed import tokens_per_s
 from service.store.manifest import ManifestFields, Variant
 
 INT8_FILE = "model.int8.onnx"
-SPEED_S = 0.5
 SPEED_ROUNDS = 3
-SPEED_BATCH_TOKENS = 128
 TOKEN_TEXTS = 64
 
 Judge = Callable[[Encode, Encode], Verdict]
@@ -96,8 +94,5 @@ def _speeds(encoders: Mapping[str, Encoder], texts: Sequence[Sequence[int]]) -> 
     best = dict.fromkeys(encoders, 0.0)
     for _ in range(SPEED_ROUNDS):
         for file, encoder in encoders.items():
-            rate = tokens_per_s(
-                encoder, texts, max_batch_tokens=SPEED_BATCH_TOKENS, seconds=SPEED_S
-            )
-            best[file] = max(best[file], rate)
+            best[file] = max(best[file], one_core_tokens_per_s(encoder, texts))
     return best

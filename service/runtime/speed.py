@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import cycle
+from itertools import cycle, islice
 
 Run = Callable[[Sequence[Sequence[int]]], object]
 
@@ -15,10 +15,12 @@ def tokens_per_s(
     max_batch_tokens: int,
     workers: int = 1,
     seconds: float,
+    most_runs: int | None = None,
 ) -> float:
     """Tokens a second of `workers` threads that call `run` for `seconds`.
 
     Args:
+        most_runs: of each thread, which end the measurement before its time.
         texts: token ids, in batches in their order; taken again from the start when they end.
     """
     stop_s = time.perf_counter() + seconds
@@ -27,7 +29,8 @@ def tokens_per_s(
         tokens = 0
         # Each starts elsewhere, so that no two run the same.
         first = number * len(texts) // workers
-        for batch in _batches([*texts[first:], *texts[:first]], max_batch_tokens):
+        batches = _batches([*texts[first:], *texts[:first]], max_batch_tokens)
+        for batch in islice(batches, most_runs):
             run(batch)
             tokens += sum(map(len, batch))
             if time.perf_counter() > stop_s:

@@ -93,7 +93,10 @@ def finetune(
     adversarial: Annotated[
         float | None,
         typer.Option(
-            min=0, max=1, help="Learn the hardest near each text, so far from it; 0 for not."
+            min=0,
+            max=1,
+            help="In the second half learn each text also moved against the model, by this share "
+            "of its length; 0 for not. (default: 0.03)",
         ),
     ] = None,
     lora_rank: Annotated[

@@ -15,13 +15,13 @@ class Dropout(nn.Module):
     """Zeroes elements at random in training and scales the rest (Srivastava et al., 2014).
 
     Args:
-        probability: of an element to be zeroed; kept to 1 / 65,536.
+        probability: of an element to be zeroed, to the nearest 1 / 65,536.
     """
 
     def __init__(self, probability: float) -> None:
         super().__init__()
-        if not 0 <= probability < 1:
-            raise ValueError(f"dropout is a probability below 1, not {probability}")
+        if not 0 <= probability <= 1:
+            raise ValueError(f"dropout is a probability from 0 to 1, not {probability}")
         self.probability = probability
 
     def forward(self, values: Tensor) -> Tensor:
@@ -29,8 +29,14 @@ class Dropout(nn.Module):
             return values
         if values.device.type != "cpu":
             return functional.dropout(values, self.probability)
-        kept = _uniform(values.shape) >= round(self.probability * _STEPS) - _STEPS // 2
+        zeroed = round(self.probability * _STEPS)
+        if zeroed == _STEPS:
+            return values * 0
+        kept = _uniform(values.shape) >= zeroed - _STEPS // 2
         return values * kept.to(values.dtype).div_(1 - self.probability)
+
+    def extra_repr(self) -> str:
+        return f"p={self.probability}"
 
 
 def _uniform(shape: torch.Size) -> Tensor:

@@ -176,15 +176,15 @@ def train_embedding(
             optimizer.step()
             optimizer.zero_grad()
             pairs += len(plan[step])
-            loss_of_late = done.add_loss(loss.item())
+            shown_loss = done.smooth_loss(loss.item(), step)
             if step + 1 in looks:
                 found = _measure(model, looked_at)
-                history.append({"step": step + 1, "loss": loss_of_late, looked_at.measure: found})
+                history.append({"step": step + 1, "loss": shown_loss, looked_at.measure: found})
                 if done.best_score is None or found > done.best_score:
                     best, done.best_score, done.best_step = snapshot(model), found, step + 1
             shown = "" if done.best_score is None else f", dev {history[-1][looked_at.measure]:.4f}"
             rate = pairs / (time.monotonic() - started_s)
-            phase.advance(f"loss {loss_of_late:.3f}{shown}, {rate:,.0f} pairs/s")
+            phase.advance(f"loss {shown_loss:.3f}{shown}, {rate:,.0f} pairs/s")
             due = time.monotonic() - saved_s >= save_every_s or step + 1 == len(plan)
             if accelerator.is_main_process and due:
                 done.step, done.history = step + 1, tuple(history)

@@ -216,7 +216,7 @@ def pad(rows: Tensor, pad_index: Tensor) -> Tensor:
 
 
 def rows_at(index: Tensor, rows: Tensor) -> Tensor:
-    """`rows[index]`, with a gradient that all cores add up: [r, d] -> [*index.shape, d]."""
+    """`rows[index]`, with a gradient that adds whole rows: [r, d] -> [*index.shape, d]."""
     return functional.embedding(index, rows)
 
 

@@ -43,8 +43,8 @@ class FinetuneConfig:
         corpus sees few of them, and moving only those few hurts the rest.
     frozen_blocks: keep the lowest blocks, too.
     adversarial: in the second half of training, when texts begin to be known by heart, each step is
-        learned once more with its texts moved by this share to where they are hardest
-        (`Adversary`), which takes twice the time; 0 for not.
+        learned once more with its texts moved against the model by this share of their length
+        (`Adversary`), which takes about twice as long as a step without; 0 for not.
     lora_rank: above 0, attention learns by LoRA and everything else but the head is frozen.
     patience: looks at the dev split without gain that training outlasts; one more ends it, and the
         best weights are kept.
@@ -169,35 +169,34 @@ def finetune(
             if passes[step] > 1 and not adversary:
                 adversary = Adversary(model.encoder.embeddings, config.adversarial)
             rows = share_of(plan[step], accelerator.process_index, accelerator.num_processes)
-            wanted = (
-                (learned.targets[rows] - mean) / deviation if deviation else learned.targets[rows]
-            )
+            wanted = learned.targets[rows].to(accelerator.device)
+            wanted = (wanted - mean) / deviation if deviation else wanted
             arrays = read.packed([learned.ids[row] for row in rows], accelerator.device)
             # Processes with unequal shares of the last batch: each text counts the same.
             share = len(rows) * accelerator.num_processes / len(plan[step])
-            loss = loss_fn(wrapped(*arrays).float(), wanted.to(accelerator.device))
+            loss = loss_fn(wrapped(*arrays).float(), wanted)
             accelerator.backward(loss * share)
             if adversary:
-                with adversary.moving(pad_index=arrays[2], unpad_index=arrays[3]):
-                    hardest = loss_fn(wrapped(*arrays).float(), wanted.to(accelerator.device))
-                    accelerator.backward(hardest * share)
+                with adversary.perturbed(pad_index=arrays[2], unpad_index=arrays[3]):
+                    adversarial_loss = loss_fn(wrapped(*arrays).float(), wanted)
+                    accelerator.backward(adversarial_loss * share)
             accelerator.clip_grad_norm_(trainable(model), config.max_gradient_norm)
             set_rate(optimizer, warmup_then_decay(step, len(plan), config.warmup_fraction))
             optimizer.step()
             optimizer.zero_grad()
             texts += len(plan[step])
-            loss_of_late = done.add_loss(loss.item())
+            shown_loss = done.smooth_loss(loss.item(), step)
             if step + 1 in looks:
                 values = _rescaled(_logits(model, looked_at, read), mean, deviation)
                 found = dev_scores(config.problem_type, values, looked_at.targets.numpy())
-                history.append({"step": step + 1, "loss": loss_of_late, **found})
+                history.append({"step": step + 1, "loss": shown_loss, **found})
                 since_best += 1
                 if done.best_score is None or found[score] > done.best_score:
                     best, since_best = snapshot(model), 0
                     done.best_score, done.best_step = found[score], step + 1
             shown = "" if done.best_score is None else f", dev {score} {history[-1][score]:.3f}"
             rate = texts / (time.monotonic() - started_s)
-            note = f"loss {loss_of_late:.3f}{shown}, {rate:,.0f} texts/s"
+            note = f"loss {shown_loss:.3f}{shown}, {rate:,.0f} texts/s"
             phase.advance(note, steps=passes[step])
             due = time.monotonic() - saved_s >= save_every_s or step + 1 == len(plan)
             if accelerator.is_main_process and due:
@@ -205,7 +204,7 @@ def finetune(
                 folder.save(done, model, optimizer, best)
                 saved_s = time.monotonic()
     if adversary:
-        adversary.leave()
+        adversary.remove()
     processes.end_half_precision(accelerator, wrapped)
     assert best is not None
     model.load_state_dict(best)

@@ -1,4 +1,7 @@
-"""Proof that an ONNX file computes what the PyTorch module does, in the session that serves."""
+"""Proof that an ONNX file computes what the PyTorch module does, in a session as it serves.
+
+But for the cores: here a run takes all of them.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -137,7 +137,7 @@ def pretrain(
             tokens += sum(lengths[row] for row in plan[step])
             rate = tokens / (time.monotonic() - started_s)
             phase.advance(
-                f"loss {done.add_loss(loss.item()):.3f}, {right.item():.2f} right, "
+                f"loss {done.smooth_loss(loss.item(), step):.3f}, {right.item():.2f} right, "
                 f"{rate:,.0f} tokens/s"
             )
             due = time.monotonic() - saved_s >= save_every_s or step + 1 == len(plan)

@@ -41,19 +41,18 @@ def with_int8(
     both = fields.model_copy(update={"variants": {**fields.variants, "int8": int8}})
     fp32_file = fields.variants["fp32"].file
     with progress.phase(f"{name}: int8", 3) as phase:
-        reader = Predictor(folder, fields, "fp32", threads=available_cpus())
-        texts = [entry.token_ids for entry in reader.tokenize(calibration)]
+        cores = available_cpus()
+        predictors = {"fp32": Predictor(folder, fields, "fp32", threads=cores)}
+        texts = [entry.token_ids for entry in predictors["fp32"].tokenize(calibration)]
         segments_by = fields.pair_separator_id if "token_type_ids" in fields.inputs else None
         quantize(folder / fp32_file, folder / INT8_FILE, texts, segments_by)
         phase.advance("quantised")
-        predictors = {
-            "fp32": reader,
-            "int8": Predictor(folder, both, "int8", threads=available_cpus()),
-        }
+        predictors["int8"] = Predictor(folder, both, "int8", threads=cores)
         verdict = judge(predictors["fp32"].rows, predictors["int8"].rows)
         tokens = _judge_tokens(fields, predictors, held_out[:TOKEN_TEXTS])
         phase.advance("compared")
-        # Speed is told of one core.
+        # Speed is told of one core; the sessions of all cores hold the weights, and go first.
+        del predictors
         encoders = {
             one.file: Predictor(folder, both, key).encoder for key, one in both.variants.items()
         }

@@ -17,11 +17,13 @@ def tokens_per_s(
     seconds: float,
     most_runs: int | None = None,
 ) -> float:
-    """Tokens a second of `workers` threads that call `run` for `seconds`.
+    """Tokens a second of `workers` threads that call `run`, each again and again.
 
     Args:
-        most_runs: of each thread, which end the measurement before its time.
         texts: token ids, in batches in their order; taken again from the start when they end.
+        max_batch_tokens: of one run, unless a single text has more.
+        seconds: after which no run begins.
+        most_runs: of each thread; done sooner, the measurement ends before its time.
     """
     stop_s = time.perf_counter() + seconds
 

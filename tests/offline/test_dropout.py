@@ -58,7 +58,12 @@ def test_nothing_is_dropped_outside_training_or_without_a_probability() -> None:
     assert torch.equal(Dropout(0)(values), values)
 
 
-@pytest.mark.parametrize("probability", [-0.1, 1.0])
+@pytest.mark.parametrize("probability", [1.0, 1 - 1e-6])
+def test_all_is_dropped_where_nothing_is_to_be_kept(probability: float) -> None:
+    assert torch.equal(Dropout(probability)(torch.ones(50)), torch.zeros(50))
+
+
+@pytest.mark.parametrize("probability", [-0.1, 1.1])
 def test_what_is_no_probability_is_refused(probability: float) -> None:
-    with pytest.raises(ValueError, match="below 1"):
+    with pytest.raises(ValueError, match="from 0 to 1"):
         Dropout(probability)

@@ -72,8 +72,8 @@ def test_killed_fine_tuning_goes_on_to_the_same_model(tmp_path: Path) -> None:
 def test_two_processes_learn_what_one_learns_and_publish_once(
     tmp_path: Path, launcher: list[str], adversarial: str
 ) -> None:
-    processes = "--num_processes" if launcher[0].startswith("accelerate") else "--nproc_per_node"
     """Without dropout, which each process draws for itself, they take the very same steps."""
+    processes = "--num_processes" if launcher[0].startswith("accelerate") else "--nproc_per_node"
     more = ("--epochs", "6", "--dropout", "0", "--adversarial", adversarial)
     arguments = command(tmp_path, "two", *more)
     config = tmp_path / "base" / "config.json"

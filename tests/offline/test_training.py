@@ -165,7 +165,7 @@ def trained_for(steps: int, folder: TrainingFolder | None, save_at: int = -1) ->
         optimizer.zero_grad()
         if folder and step + 1 == save_at:
             best = {"weight": torch.full((2, 4), 3.0)}
-            reached = Progressed(step + 1, 0.5, 3, ({"step": 3.0},), loss=0.25)
+            reached = Progressed(step + 1, 0.5, 3, ({"step": 3.0},), smoothed_loss=0.25)
             folder.save(reached, model, optimizer, best)
     return model
 
@@ -177,7 +177,8 @@ def test_run_that_goes_on_from_its_state_ends_in_the_same_weights(tmp_path: Path
     went_on = trained_for(9, again)
     assert torch.equal(went_on.weight, trained_for(9, None).weight)
     done, best = again.load(nn.Linear(4, 2), torch.optim.AdamW(nn.Linear(4, 2).parameters()))
-    assert (done.step, done.best_score, done.best_step, done.loss) == (5, 0.5, 3, 0.25)
+    assert (done.step, done.best_score, done.best_step) == (5, 0.5, 3)
+    assert done.smoothed_loss == 0.25
     assert best is not None
     assert torch.equal(best["weight"], torch.full((2, 4), 3.0))
     clear_state(tmp_path / "run")
@@ -193,16 +194,20 @@ def test_state_of_other_settings_or_data_is_not_gone_on_with(tmp_path: Path) -> 
 
 
 @given(losses=st.lists(st.floats(0, 8), min_size=1, max_size=40))
-def test_shown_loss_follows_the_steps_and_no_single_one_moves_it_far(losses: list[float]) -> None:
+def test_shown_loss_is_the_mean_first_and_then_moved_by_no_step_far(losses: list[float]) -> None:
     done = Progressed()
-    shown = [done.add_loss(loss) for loss in losses]
-    assert shown[0] == losses[0]
-    assert all(min(losses) - 1e-9 <= value <= max(losses) + 1e-9 for value in shown)
-    for before, after, loss in zip(shown, shown[1:], losses[1:], strict=False):
-        assert abs(after - before) <= abs(loss - before) / 5 + 1e-9
-    falling = Progressed()
-    last = [falling.add_loss(loss) for loss in [1.0] * 40 + [0.1] * 40][-1]
-    assert last == pytest.approx(0.1, abs=0.05)
+    shown = [done.smooth_loss(loss, step) for step, loss in enumerate(losses)]
+    for step in range(min(10, len(losses))):
+        assert shown[step] == pytest.approx(sum(losses[: step + 1]) / (step + 1))
+    for step in range(10, len(losses)):
+        moved = abs(shown[step] - shown[step - 1])
+        assert moved == pytest.approx(abs(losses[step] - shown[step - 1]) / 10)
+
+
+def test_shown_loss_comes_to_what_the_steps_lose() -> None:
+    done = Progressed()
+    last = [done.smooth_loss(loss, step) for step, loss in enumerate([1.0] * 40 + [0.1] * 40)][-1]
+    assert last == pytest.approx(0.1, abs=0.02)
 
 
 FACTS = st.recursive(

@@ -16,7 +16,10 @@ from service.runtime.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class Rows:
-    """Tokenized examples; targets as `loss_of` takes them."""
+    """Tokenized examples.
+
+    targets: as `loss_of` takes them, [n] int64 or [n, labels] float32.
+    """
 
     ids: list[list[int]]
     targets: Tensor
@@ -50,6 +53,7 @@ class Reader:
         return Rows(self._tokenize([example.input for example in examples]), targets)
 
     def packed(self, ids: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, ...]:
+        """The arguments of the model's `forward`."""
         return packed_tensors(ids, self._segments_by, device)
 
     def _tokenize(self, inputs: Sequence[Input]) -> list[list[int]]:

@@ -24,8 +24,8 @@ MODEL_FILE = "model.safetensors"
 OPTIMIZER_FILE = "optimizer.safetensors"
 BEST_FILE = "best.safetensors"
 
-# One batch is luck: what is shown is a mean of about the last ten.
-LOSS_KEPT = 0.9
+# One batch is luck: of the loss an exponential moving average is shown.
+LOSS_DECAY = 0.9
 
 
 @dataclass
@@ -33,19 +33,25 @@ class Progressed:
     """How far a run came.
 
     step: the next one. best_score, best_step: of the dev split; None before the first look.
-    history: what was measured, a row an evaluation. loss: of late; None before the first step.
+    history: what was measured, a row an evaluation. smoothed_loss: None before the first step.
     """
 
     step: int = 0
     best_score: float | None = None
     best_step: int = 0
     history: tuple[dict[str, float], ...] = ()
-    loss: float | None = None
+    smoothed_loss: float | None = None
 
-    def add_loss(self, loss: float) -> float:
-        """The loss of late, that of one more step among it."""
-        self.loss = loss if self.loss is None else LOSS_KEPT * self.loss + (1 - LOSS_KEPT) * loss
-        return self.loss
+    def smooth_loss(self, loss: float, step: int) -> float:
+        """The moving average with the loss of one more step; of the first steps their plain mean.
+
+        Args:
+            step: from 0 on, each once and in order.
+        """
+        weight = max(1 / (step + 1), 1 - LOSS_DECAY)
+        before = self.smoothed_loss or 0.0
+        self.smoothed_loss = before + weight * (loss - before)
+        return self.smoothed_loss
 
 
 class TrainingFolder:

@@ -28,7 +28,8 @@ from service.offline.splits import split
 WAIMAI = "zh_waimai_10k_train.tsv"
 SEED = 13
 SIZE = ["--hidden-size", "256", "--layers", "3", "--heads", "4", "--vocabulary-size", "6000"]
-FINETUNING = ["--learning-rate", "6e-4", "--no-freeze-embeddings", "--adversarial", "0"]
+# TF-IDF learns from all four fifths: here a twentieth of them decides, and none is held out again.
+FINETUNING = ["--learning-rate", "6e-4", "--no-freeze-embeddings", "--dev-fraction", "0.05"]
 
 
 def main() -> None:
@@ -62,7 +63,8 @@ def main() -> None:
 def finetune(work: Path, base: str, epochs: str) -> float:
     return encserve(
         *["finetune", base, "--base", str(work / base), "--data", str(work / "train.tsv")],
-        *["--epochs", epochs, *FINETUNING, "--model-store", str(work / "store")],
+        *["--test-data", str(work / "test.tsv"), "--epochs", epochs, *FINETUNING],
+        *["--model-store", str(work / "store")],
     )
 
 

@@ -147,15 +147,16 @@ def _try_out(file: Path, ready: ReadyMade, fields: dict[str, Any]) -> float:
     """
     session = open_session(file)
     encoder = PaddedEncoder(session, fields["output"], fields["width"], ready.separator_id)
-    runs: list[Run] = [encoder]
+    runs: list[Run] = [lambda texts: [encoder(texts)]]
     if fields.get("token_output"):
         runs.append(all_tokens(TokenEncoder(encoder, fields["token_output"])))
     lengths = [min(length, ready.max_tokens) for length in _TRIED_TOKENS]
     texts = _texts(ready, lengths)
     try:
         worst = max(
-            float(np.abs(run(texts) - np.concatenate([run([text]) for text in texts])).max())
+            float(np.abs(rows - np.concatenate(alone)).max())
             for run in runs
+            for rows, *alone in zip(run(texts), *(run([text]) for text in texts), strict=True)
         )
     except Exception as error:  # onnxruntime's own classes share no public base
         raise _failure(max(lengths), error) from error

@@ -100,7 +100,7 @@ def check_padded_parity(
         rows, *tokens = model(*_tensors(model, [text], separator_id))
         return [rows, *(block[0] for block in tokens)]
 
-    runs: list[Run] = [encoder]
+    runs: list[Run] = [lambda texts: [encoder(texts)]]
     if TOKEN_OUTPUT in model.outputs:
         runs.append(all_tokens(TokenEncoder(encoder, TOKEN_OUTPUT)))
     return prove_equal(runs, outputs, cases, progress, name)

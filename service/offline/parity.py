@@ -3,6 +3,7 @@
 But for the cores: here a run takes all of them.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from service.errors import EncserveError, ParityFailed
-from service.offline.heads import TOKEN_OUTPUT, TaskModel, graph_of, output_names
+from service.errors import EncserveError, NonFiniteOutput, ParityFailed
+from service.offline.heads import TOKEN_OUTPUT, EmbeddingGraph, TaskModel, graph_of, output_names
 from service.offline.progress import Progress
 from service.offline.training.batches import packed_tensors
 from service.runtime.cpus import available_cpus
@@ -25,7 +26,9 @@ LENGTHS = (1, 2, 17, 128, 512)
 MAX_ABS_DIFF = 1e-4
 
 Texts = list[list[int]]
-Run = Callable[[Texts], npt.NDArray[np.float32]]
+FloatArray = npt.NDArray[np.float32]
+# A batch to some of the graph's outputs, [rows, d] each.
+Run = Callable[[Texts], Sequence[FloatArray]]
 
 
 @dataclass(frozen=True)
@@ -63,15 +66,20 @@ def check_parity(
         made = graph(*packed_tensors([text], separator_id))
         return made if isinstance(made, tuple) else (made,)
 
-    runs: list[Run] = [encoder]
+    runs: list[Run] = [lambda texts: [encoder(texts)]]
     if TOKEN_OUTPUT in output_names(graph):
-        runs.append(all_tokens(TokenEncoder(encoder, TOKEN_OUTPUT)))
+        if isinstance(graph, EmbeddingGraph) and graph.spares_tokens:
+            # Asked for all tokens, the graph takes another way.
+            runs.append(all_tokens(TokenEncoder(encoder, TOKEN_OUTPUT)))
+        else:
+            both = [model.output_name, TOKEN_OUTPUT]
+            runs = [lambda texts: session.run(both, encoder.feeds(texts))]
     return prove_equal(runs, outputs, cases, progress, name)
 
 
 def all_tokens(encoder: TokenEncoder) -> Run:
     """The vectors of all tokens of a batch, one below the other: [t, d]."""
-    return lambda texts: np.concatenate(encoder(texts))
+    return lambda texts: [np.concatenate(encoder(texts))]
 
 
 def prove_equal(
@@ -84,12 +92,13 @@ def prove_equal(
     """Compare the batches that the file runs with each of their texts alone.
 
     Args:
-        runs: one for each output of the graph.
+        runs: all outputs of the graph together, in their order.
         reference: PyTorch's answer to one text, an output each, [rows, d]: it sees each text alone,
             so that neighbours that leak into a batch show.
 
     Raises:
         ParityFailed: a number differs by more than `MAX_ABS_DIFF`, or the file fails on a batch.
+        NonFiniteOutput: the file answers NaN or infinity.
     """
     worst = 0.0
     # A text of the grid stands in several batches.
@@ -99,9 +108,10 @@ def prove_equal(
             alone = [tuple(text) for text in texts]
             with torch.inference_mode():
                 answers |= {text: reference([*text]) for text in {*alone} - answers.keys()}
-            expected_of_runs = zip(*(answers[text] for text in alone), strict=True)
-            for run, expected in zip(runs, expected_of_runs, strict=True):
-                difference = float((_rows(run, texts) - torch.cat(expected)).abs().max())
+            found = [rows for run in runs for rows in _outputs(run, texts)]
+            wanted = zip(*(answers[text] for text in alone), strict=True)
+            for rows, expected in zip(found, wanted, strict=True):
+                difference = _difference(rows, torch.cat(expected))
                 if not difference <= MAX_ABS_DIFF:
                     raise ParityFailed(
                         f"the ONNX file differs from PyTorch by {difference:.2e} on "
@@ -147,9 +157,16 @@ def random_ids(
     return pair
 
 
-def _rows(run: Run, texts: Texts) -> Tensor:
+def _difference(rows: Tensor, expected: Tensor) -> float:
+    if not rows.isfinite().all():
+        raise NonFiniteOutput("the ONNX file's answer is not a finite number")
+    # Of other shapes one might be spread over the other.
+    return float((rows - expected).abs().max()) if rows.shape == expected.shape else math.inf
+
+
+def _outputs(run: Run, texts: Texts) -> list[Tensor]:
     try:
-        return torch.from_numpy(run(texts))
+        return [torch.from_numpy(rows) for rows in run(texts)]
     except EncserveError:
         raise
     except Exception as error:  # onnxruntime's own classes share no public base

@@ -96,7 +96,7 @@ def finetune(
             min=0,
             max=1,
             help="In the second half learn each text also moved against the model, by this share "
-            "of its length; 0 for not. (default: 0.03)",
+            "of its length; 0 for not. (default: 0.03 for single_label, else 0)",
         ),
     ] = None,
     lora_rank: Annotated[
@@ -134,11 +134,11 @@ def finetune(
     from service.offline import making
     from service.offline.checkpoints import DEFAULT_BASE
     from service.offline.evaluation.fairness import read_fairness_pairs
-    from service.offline.finetune import FinetuneConfig
+    from service.offline.finetune import defaults_for
     from service.offline.reading import Columns, read_examples, read_problem_type
 
     config = replace(
-        FinetuneConfig(problem_type=read_problem_type(problem_type)),
+        defaults_for(read_problem_type(problem_type)),
         **given(
             epochs=epochs,
             batch_size=batch_size,

@@ -16,10 +16,12 @@ from service.errors import DatasetInvalid
 from service.offline.checkpoints import load_checkpoint
 from service.offline.data import Example
 from service.offline.evaluation.fairness import FairnessPair
+from service.offline.finetune import defaults_for
 from service.offline.making import Holding, make_classifier
 from service.offline.predict import Predictor
 from service.offline.progress import Progress
 from service.offline.training.state import BEST_FILE
+from service.runtime.outputs import ProblemType
 from service.store.repository import ModelRepository, PublishedModel
 from tests.offline.killing import first_step_told, kill_on_its_way, saved_step
 from tests.offline.test_finetune import MOODS, WORDS, phrases
@@ -136,6 +138,13 @@ def test_fairness_of_pairs_is_refused_before_anything_is_trained(
             ModelRepository(tmp_path), "pairs", quiet, examples=examples, holding=holding
         )
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("problem_type", ["single_label", "multi_label", "regression"])
+def test_adversary_is_the_default_where_it_is_known_to_help(problem_type: ProblemType) -> None:
+    config = defaults_for(problem_type)
+    assert config.problem_type == problem_type
+    assert (config.adversarial > 0) == (problem_type == "single_label")
 
 
 def test_pairs_are_published_as_a_model_that_reads_pairs(tmp_path: Path) -> None:

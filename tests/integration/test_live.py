@@ -21,7 +21,7 @@ from tests.integration.test_bulk import stream
 KEY = "correct horse"
 ADMIN = {"Authorization": f"Bearer {KEY}"}
 # `make chaos` asks for 200.
-SWAPS = int(os.environ.get("SWAPS", "20"))
+SWAPS = int(os.environ.get("SWAPS", "40"))
 MOST_GROWTH_BYTES = 32 * 2**20
 
 
